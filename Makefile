@@ -1,0 +1,36 @@
+# Tulle. `make help` lists the targets; sudo where a target needs root.
+
+SWIFT ?= swift
+# Small rather than fast: no packet passes the agent, but its pages stay in memory.
+RELEASE = -c release --product tulle --static-swift-stdlib -Xswiftc -Osize -Xswiftc -use-ld=lld -Xlinker -s \
+  -Xlinker --gc-sections -Xlinker --icf=safe -Xlinker --no-export-dynamic -Xlinker -z -Xlinker pack-relative-relocs
+
+.DEFAULT_GOAL := build
+.PHONY: build release release-flags test demo bench soak clean help
+
+build: ## the debug build
+	$(SWIFT) build
+
+release: ## the binary to ship: .build/release/tulle, stripped, with the Swift library inside
+	$(SWIFT) build $(RELEASE)
+
+release-flags:
+	@echo $(RELEASE)
+
+test: ## all tests; as root also those on real Docker hosts (made of namespaces)
+	scripts/test "$(FILTER)"
+
+demo: ## as root: three Docker hosts, one network, start to end (KEEP=1 leaves them up)
+	lab/demo
+
+bench: ## as root: what the network costs, measured against what Docker has without it
+	bench/run
+
+soak: ## as root: the long loads
+	TULLE_SOAK=1 TEST_LIMIT=14400 scripts/test Soak
+
+clean: ## remove what was built
+	rm -rf .build
+
+help:
+	@sed -nE 's/^([a-z]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 16

@@ -1,0 +1,77 @@
+// swift-tools-version: 6.2
+// Tulle: containers on many Docker hosts share one network.
+// The layers and what each target may know are in docs/DESIGN.md, section 5.
+import PackageDescription
+
+let swift: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+let log = Target.Dependency.product(name: "Logging", package: "swift-log")
+let nio: [Target.Dependency] = [
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+    .product(name: "NIOHTTP1", package: "swift-nio"),
+]
+
+func target(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: swift)
+}
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name + "Tests", dependencies: dependencies, swiftSettings: swift)
+}
+
+let package = Package(
+    name: "tulle",
+    products: [.executable(name: "tulle", targets: ["tulle"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+    ],
+    targets: [
+        // System libraries and constants (C).
+        .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+        .systemLibrary(name: "CYaml", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+        .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
+        // Values and codecs.
+        target("Addressing", []),
+        target("Netlink", ["CLinux", "Addressing"]),
+        // Core.
+        target("Fabric", ["Addressing"]),
+        // Edges.
+        target("Kernel", ["CLinux", "Addressing", "Netlink", "Fabric"]),
+        target("HTTP", nio),
+        target("Store", ["CSQLite", "CCrypto", "HTTP", log]),
+        target("Docker", ["HTTP", "Addressing", log]),
+        target("Telemetry", ["CLinux", log]),
+        target("LocalAPI", ["HTTP"]),
+        // Wiring and program.
+        target("Agent", [
+            "Addressing", "Fabric", "Kernel", "Netlink", "HTTP", "Store", "Docker", "Telemetry", "LocalAPI", "CYaml", "CLinux", log,
+        ]),
+        .executableTarget(
+            name: "tulle",
+            dependencies: [
+                "Agent", "LocalAPI", "HTTP",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: swift),
+        // Tests.
+        .target(name: "TestKit", dependencies: ["Fabric", "Addressing"], path: "Tests/TestKit", swiftSettings: swift),
+        tests("Addressing", ["Addressing"]),
+        tests("Netlink", ["Netlink", "Addressing", "CLinux"]),
+        tests("Fabric", ["Fabric", "Addressing", "TestKit"]),
+        tests("Kernel", ["Kernel", "Fabric", "Netlink", "Addressing", "CLinux"]),
+        tests("HTTP", ["HTTP"]),
+        tests("Store", ["Store", "HTTP"]),
+        tests("Docker", ["Docker", "HTTP"]),
+        tests("Telemetry", ["Telemetry", log]),
+        tests("Agent", ["Agent", "TestKit", "Fabric", "Addressing", "Store", "HTTP", "Docker", "LocalAPI"]),
+        tests("tulle", ["tulle", "Agent", "LocalAPI", "HTTP"]),
+        tests("Lab", ["LocalAPI", "HTTP", "Addressing", "TestKit", "CSQLite"]),
+    ]
+)

@@ -1,0 +1,65 @@
+/// The life of an agent: configuration in, exit status out.
+///
+/// Order matters. The plugin's socket answers before the store is reached, because dockerd may be waiting for it at boot;
+/// requests that need the store say so. At the end the sockets close, the store is closed, and the kernel is left as it is.
+import Addressing
+import Dispatch
+import Docker
+import Fabric
+import Glibc
+import HTTP
+import Kernel
+import LocalAPI
+import Logging
+import Store
+import Telemetry
+
+package enum AgentProgram {
+    /// Runs until SIGTERM or SIGINT; returns the exit status.
+    ///
+    /// All of the agent runs at one priority. The main task has a higher one than tasks that begin on NIO's threads, and a task of
+    /// higher priority that comes to a busy actor makes the runtime (6.3.1 on Linux) crash in
+    /// `ProcessOutOfLineJob::process`. A continuation, unlike waiting for a task's value, does not raise the priority of the other side.
+    package static func run(_ configuration: Configuration) async -> Int32 {
+        await withCheckedContinuation { continuation in
+            Task.detached(priority: .medium) { continuation.resume(returning: await live(configuration)) }
+        }
+    }
+
+    private static func live(_ configuration: Configuration) async -> Int32 {
+        let output = LogOutput(format: configuration.logFormat, level: configuration.logLevel)
+        let log = output.logger("agent")
+        signal(SIGPIPE, SIG_IGN)
+        let end = TerminationSignal()
+        for warning in configuration.warnings { log.warning("\(warning)") }
+        do {
+            let agent = try await RunningAgent.start(configuration, output: output)
+            await end.wait()
+            log.notice("ending; the data plane stays as it is")
+            await agent.stop()
+            return 0
+        } catch {
+            log.critical("\(error)")
+            return 1
+        }
+    }
+}
+
+/// SIGTERM and SIGINT as something to wait for; both are caught from its creation on.
+final class TerminationSignal {
+    private let stream: AsyncStream<Void>
+    private let sources: [any DispatchSourceSignal]
+
+    init() {
+        let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
+        self.stream = stream
+        sources = [SIGTERM, SIGINT].map { number in
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler { continuation.yield() }
+            source.resume()
+            return source
+        }
+    }
+    func wait() async { for await _ in stream { return } }
+}

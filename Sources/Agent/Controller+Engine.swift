@@ -1,0 +1,89 @@
+/// What the engine's copy of the cluster's networks lacks and has too much.
+package import Fabric
+import Logging
+import Store
+
+/// What, when it changes, gives `EngineSync` something to do.
+package struct EngineInterest: Hashable, Sendable {
+    var networks: [NetworkID: NetworkObject]
+    var engine: [String: Controller.EngineStanding]
+    var endpoints: Set<EndpointID>
+}
+
+extension Controller {
+    struct EngineStanding: Hashable, Sendable {
+        var network: NetworkID
+        var standing: BoundNetwork.Standing
+    }
+
+    package func engineInterest() -> EngineInterest {
+        EngineInterest(
+            networks: view.networks,
+            engine: local.engineNetworks.mapValues { EngineStanding(network: $0.network, standing: $0.standing) },
+            endpoints: Set(local.endpoints.keys))
+    }
+
+    package func waitForEngineInterest(otherThan seen: EngineInterest, within limit: Duration) async -> Bool {
+        await wait(within: limit) { $0.engineInterest() != seen }
+    }
+
+    /// - Parameter present: Docker's ids of the networks of our driver that the engine has.
+    package func engineWork(present: Set<String>) -> (create: [NetworkObject], remove: [String]) {
+        guard distrust == nil, view.cluster != nil, !isRefused else { return ([], []) }
+        forgetVanished(present: present)
+        var remove: [String] = []
+        for engine in local.engineNetworks.values where present.contains(engine.dockerID) {
+            let isTombstone = view.networks[engine.network]?.state == .removed
+            if (isTombstone && !isQuarantined(engine)) || isReplaceable(engine) { remove.append(engine.dockerID) }
+        }
+        guard !terms.scopeIsGlobal else { return ([], remove) }
+        let bound = Set(local.engineNetworks.values.filter { !isQuarantined($0) }.map(\.network))
+        let blocked = Set(local.engineNetworks.values.filter { isQuarantined($0) && !isReplaceable($0) }.compactMap(\.name))
+        let create = view.live.filter { network in
+            network.state == .active && !bound.contains(network.id) && !local.unsaidRemovals.contains(network.id)
+                && !blocked.contains(network.name ?? "")
+        }
+        return (create.sorted { $0.displayName < $1.displayName }, remove)
+    }
+
+    private func isQuarantined(_ engine: BoundNetwork) -> Bool {
+        if case .quarantined = engine.standing { true } else { false }
+    }
+
+    /// Made at the same moment as another host's of the same name, with a subnet that nobody chose: the engine's copy gives way.
+    private func isReplaceable(_ engine: BoundNetwork) -> Bool {
+        guard isQuarantined(engine), let network = view.networks[engine.network], network.name == engine.name else { return false }
+        return engine.wanted.subnets.allSatisfy(\.isAutomatic) && network.subnets.allSatisfy(\.isAutomatic)
+            && engine.wanted.options == network.options && engine.wanted.isInternal == network.isInternal
+    }
+
+    /// Networks that the engine lost without telling, such as by a removal while no agent ran. That is no word of the cluster's: the
+    /// network stays and the engine gets it again.
+    private func forgetVanished(present: Set<String>) {
+        for engine in local.engineNetworks.values where !present.contains(engine.dockerID) {
+            if engine.name == nil {
+                // It may be in the making.
+                let since = namelessSince[engine.dockerID] ?? bootSeconds()
+                namelessSince[engine.dockerID] = since
+                guard bootSeconds() - since > Self.unboundSeconds else { continue }
+            }
+            namelessSince[engine.dockerID] = nil
+            do { try local.removeEngineNetwork(engine.dockerID) } catch {
+                log.warning("cannot forget a network of the engine", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    /// The networks that have endpoints here, by Docker's id.
+    package func networksWithEndpoints() -> [String: NetworkID] {
+        var found: [String: NetworkID] = [:]
+        for id in Set(local.endpoints.values.map(\.network)) {
+            for engine in local.engineNetworks.values where engine.network == id { found[engine.dockerID] = id }
+            // With global scope it may have been made on another engine.
+            if let key = view.networks[id]?.key, key.hasPrefix(DriverOption.dockerScope) {
+                found[String(key.dropFirst(DriverOption.dockerScope.count))] = id
+            }
+        }
+        return found
+    }
+}

@@ -1,0 +1,238 @@
+/// The watch: how the cluster's truth comes in, and what of it is believed.
+///
+/// Absence is not deletion (guarantee of docs/DESIGN.md section 4, rule 8): a store that lost the cluster's object or
+/// a living network, that is another cluster's or stands at an older revision is not believed. Then the view stays as it is, nothing
+/// is removed, and `problems` tells the user about `tulle store accept`.
+import Fabric
+import Logging
+package import Store
+
+extension Controller {
+    /// Lists and watches until cancelled; each failure is followed by a pause that grows to 5 s.
+    package func follow() async {
+        var pause = Duration.milliseconds(100)
+        while !Task.isCancelled {
+            do {
+                try await listAll()
+                if distrust == nil { pause = .milliseconds(100) }
+                while !Task.isCancelled, distrust == nil {
+                    let isMissed = try await watchOnce()
+                    if isMissed { try await listAll() }
+                }
+            } catch {
+                noteStore(failure: "\(error)")
+            }
+            try? await Task.sleep(for: pause)
+            pause = min(pause * 2, .seconds(5))
+        }
+    }
+
+    /// Takes the store as it is now for the truth, whatever was known before (`tulle store accept`).
+    package func accept() async throws {
+        let operation = "accept the store"
+        let cluster = try await store.identity().cluster
+        guard cluster == expectedCluster else {
+            throw AgentError(
+                .storeRefused, operation, cause: "it is another cluster's (\(cluster)), this node belongs to \(expectedCluster)",
+                remedy: "put the right store back; to leave the old cluster, run 'tulle reset' and join the other one")
+        }
+        // Without the cluster's object no node registers.
+        let object = ClusterObject(
+            id: cluster, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeNode: view.cluster?.storeNode)
+        _ = try await store.commit(
+            StoreTransaction(
+                conditions: [.absent(key: StoreKey.cluster)],
+                operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(object), lease: nil)]))
+        let snapshot = try await store.list(prefix: "")
+        distrust = nil
+        setProblem("store-trust", nil)
+        await replaceView(with: snapshot)
+        log.notice("the store was accepted as it is", metadata: ["revision": "\(snapshot.revision.number)"])
+    }
+
+    private func listAll() async throws {
+        let cluster = try await store.identity().cluster
+        let snapshot = try await store.list(prefix: "")
+        noteStore(failure: nil)
+        guard cluster == expectedCluster else {
+            return refuse("the store is another cluster's (\(cluster)), this node belongs to \(expectedCluster)")
+        }
+        if let reason = suspicion(of: snapshot) {
+            refuse(reason)
+            return
+        }
+        distrust = nil
+        setProblem("store-trust", nil)
+        await replaceView(with: snapshot)
+    }
+
+    /// Follows the watch to its end; true when the history was missed.
+    private func watchOnce() async throws -> Bool {
+        for try await event in await store.watch(prefix: "", after: viewRevision) {
+            noteStore(failure: nil)
+            switch event {
+            case .missed: return true
+            case .changes(let changes, let revision):
+                if let reason = suspicion(of: changes) {
+                    refuse(reason)
+                    return false
+                }
+                await apply(changes, revision: revision)
+            }
+        }
+        return false
+    }
+
+    // MARK: Trust
+
+    private func suspicion(of snapshot: StoreSnapshot) -> String? {
+        let present = Set(snapshot.entries.map(\.key))
+        if snapshot.revision < viewRevision {
+            return "the store went back in time (revision \(snapshot.revision.number), was \(viewRevision.number))"
+        }
+        guard view.cluster != nil else { return nil }
+        if !present.contains(StoreKey.cluster) { return "the store is empty" }
+        let lost = view.live.filter { $0.state == .active && !present.contains(StoreKey.network($0.id)) }
+        guard lost.isEmpty else {
+            return "the store lost \(lost.map(\.displayName).sorted().joined(separator: ", ")) without a tombstone"
+        }
+        return nil
+    }
+
+    private func suspicion(of changes: [StoreChange]) -> String? {
+        for case .delete(let key, _) in changes {
+            if key == StoreKey.cluster, view.cluster != nil { return "the cluster's object was deleted from the store" }
+            guard case .network(let id, nil)? = try? ClusterView.Object(key: key, value: nil) else { continue }
+            if let network = view.networks[id], network.state == .active {
+                return "network \(network.displayName) was deleted from the store without a tombstone"
+            }
+        }
+        return nil
+    }
+
+    private func refuse(_ reason: String) {
+        distrust = reason
+        setProblem(
+            "store-trust",
+            "\(reason): nothing was removed and the store is not followed; restore it, or if it is right as it is, run 'tulle store accept' on each node")
+    }
+
+    private func noteStore(failure: String?) {
+        if let failure, isStoreReachable || storeFailure == nil {
+            log.warning("the store does not answer", metadata: ["error": "\(failure)"])
+        } else if failure == nil, !isStoreReachable {
+            log.info("the store answers")
+        }
+        let isChange = isStoreReachable != (failure == nil)
+        isStoreReachable = failure == nil
+        if failure == nil { lastHeard = wallSeconds() }
+        storeFailure = failure
+        setProblem("store", failure.map { "the store does not answer: \($0)" })
+        if isChange { viewChanged() }
+    }
+
+    // MARK: Applying
+
+    private func replaceView(with snapshot: StoreSnapshot) async {
+        var fresh = ClusterView()
+        for entry in snapshot.entries {
+            if let object = read(entry.key, entry.value) { _ = fresh.set(object) }
+        }
+        view = fresh
+        viewRevision = snapshot.revision
+        replica.write(snapshot)
+        await viewApplied([.everything])
+    }
+
+    private func apply(_ changes: [StoreChange], revision: Revision) async {
+        var scopes: Set<ClusterView.Scope> = []
+        for change in changes {
+            switch change {
+            case .put(let entry):
+                if let object = read(entry.key, entry.value) { scopes.insert(view.set(object)) }
+            case .delete(let key, _):
+                if let object = read(key, nil) { scopes.insert(view.set(object)) }
+            }
+        }
+        viewRevision = max(viewRevision, revision)
+        if !changes.isEmpty { replica.write(changes, revision: revision) }
+        await viewApplied(scopes)
+    }
+
+    private func viewApplied(_ scopes: Set<ClusterView.Scope>) async {
+        if let cluster = view.cluster { settings = Settings(vxlanPort: cluster.vxlanPort, vniBase: cluster.vniBase) }
+        if scopes.contains(.everything) {
+            remoteParts = [:]
+            await reconciler.markAll()
+        } else {
+            for case .network(let id) in scopes {
+                remoteParts[id] = nil
+                if !local.endpoints(of: id).isEmpty { await reconciler.mark(.network(id)) }
+            }
+        }
+        viewChanged()
+    }
+
+    /// A junk entry harms nobody else: it is named and left out.
+    private func read(_ key: String, _ value: [UInt8]?) -> ClusterView.Object? {
+        do {
+            let object = try ClusterView.Object(key: key, value: value)
+            setProblem("object \(key)", nil)
+            return object
+        } catch {
+            setProblem("object \(key)", "\(error)")
+            return nil
+        }
+    }
+
+    // MARK: Writing
+
+    /// For what needs the store's word. Throws when it must not or cannot be asked.
+    func requireStore(_ operation: String) async throws {
+        // Just started: the first attempt decides.
+        _ = await wait(within: .seconds(5)) { $0.isStoreReachable || $0.storeFailure != nil || $0.distrust != nil }
+        if let distrust {
+            throw AgentError(.storeRefused, operation, cause: distrust, remedy: "see 'tulle status'")
+        }
+        guard isStoreReachable else {
+            throw AgentError(
+                .storeAway, operation, cause: "the cluster's store does not answer (\(storeFailure ?? "not reached yet"))",
+                remedy: "start the agent on the store's host or mend the network; see 'tulle status'")
+        }
+    }
+
+    /// Commits and waits until the view shows it; nil when a condition failed.
+    func commit(_ transaction: StoreTransaction, _ operation: String) async throws -> Revision? {
+        try await requireStore(operation)
+        do {
+            switch try await store.commit(transaction) {
+            case .committed(let revision):
+                try await reach(revision)
+                return revision
+            case .conflict: return nil
+            }
+        } catch let error as StoreError {
+            throw AgentError(.storeAway, operation, cause: "\(error)", remedy: "see 'tulle status'")
+        }
+    }
+
+    /// Reads an object from the store itself, changes it and writes it back if nobody else did in between.
+    /// The change returns nil to leave it as it is.
+    func rewrite<Value: Codable>(
+        _ key: String, _ operation: String, _ change: (Value) -> Value?
+    ) async throws {
+        for _ in 0..<8 {
+            try await requireStore(operation)
+            guard let entry = try await store.list(prefix: key).entries.first(where: { $0.key == key }),
+                let value = change(try StoredJSON.decode(Value.self, entry.value))
+            else { return }
+            let transaction = StoreTransaction(
+                conditions: [.unchanged(key: key, since: entry.modified)],
+                operations: [.put(key: key, value: try StoredJSON.encode(value, over: entry.value), lease: entry.lease)])
+            if try await commit(transaction, operation) != nil { return }
+        }
+        throw AgentError(
+            .storeAway, operation, cause: "the key \(key) changed each time it was to be written",
+            remedy: "try again; if it persists, two agents fight over it: compare 'tulle nodes' on both")
+    }
+}

@@ -1,0 +1,221 @@
+/// The node's state and everything that changes it: the cluster's view, kept by the store's watch, and the local state,
+/// changed by the engine's requests. It never touches the kernel: it marks namespaces dirty at the `Reconciler`,
+/// which asks it (as `DesiredSource`) what should be.
+///
+/// A `docker run` comes as RequestAddress (an address of one of this node's blocks: local, durable, no store), CreateEndpoint
+/// (the endpoint is recorded, the namespace marked) and Join (waits until the kernel has it). The store hears of the
+/// endpoint afterwards (`Publisher`).
+package import Addressing
+package import Fabric
+package import Logging
+package import Store
+import Telemetry
+
+package actor Controller {
+    package struct Identity: Sendable {
+        package var node: NodeID
+        package var instance: String
+        package init(node: NodeID, instance: String) {
+            self.node = node
+            self.instance = instance
+        }
+    }
+
+    package struct Terms: Sendable {
+        /// Seconds of the right to allocate.
+        package var lease: Int
+        /// Seconds until a tombstone, or a node that never came back, is forgotten.
+        package var forgetAfter: Int
+        package var scopeIsGlobal: Bool
+        package init(lease: Int, forgetAfter: Int, scopeIsGlobal: Bool) {
+            self.lease = lease
+            self.forgetAfter = forgetAfter
+            self.scopeIsGlobal = scopeIsGlobal
+        }
+    }
+
+    package nonisolated let store: any Store
+    package nonisolated let reconciler: Reconciler
+    package nonisolated let log: Logger
+    package nonisolated let identity: Identity
+    package nonisolated let terms: Terms
+    /// The host's own prefixes, which no network may overlap.
+    let hostRoutes: @Sendable () async -> [IPPrefix]
+
+    package internal(set) var settings: Settings
+    package internal(set) var me: NodeObject
+    /// The interface of the underlay address.
+    private var underlay: String
+    package internal(set) var view = ClusterView()
+    package internal(set) var viewRevision = Revision.zero
+    package internal(set) var local: LocalState
+    let replica: Replica
+    /// The only cluster whose store is believed.
+    let expectedCluster: String
+    /// Why the store's contents are not believed; nothing of it is applied while this is set.
+    package internal(set) var distrust: String?
+    package internal(set) var isStoreReachable = false
+    package internal(set) var storeFailure: String?
+    package internal(set) var lease: AllocationLease
+    /// Another agent lives under this node's identity or name: this one says and gives nothing.
+    var isRefused = false
+    /// When the store was last heard of: seconds since 1970.
+    package internal(set) var lastHeard: Int?
+
+    /// Waiters for the view to reach a revision, or for any other change.
+    var viewWaiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
+    var nextWaiter: UInt64 = 0
+    /// Blocks being taken, so that many requests at once take one.
+    var takings: Set<SubnetKey> = []
+    /// The last address given in each subnet.
+    var cursors: [SubnetKey: IPAddress] = [:]
+    /// Single addresses on their way back to the store.
+    var freeing: Set<AddressKey> = []
+    /// Questions to other nodes that still wait for their answer.
+    var openRequests: Set<String> = []
+    /// Since when (CLOCK_BOOTTIME) a pending network of ours has no copy on the engine, or a nameless copy is not in the engine's list.
+    var pendingSince: [NetworkID: Double] = [:]
+    var namelessSince: [String: Double] = [:]
+    /// Networks that were removed on this engine and stay because others use them: why, for people.
+    var kept: [NetworkID: String] = [:]
+    /// Docker's ids of copies that the agent itself is removing from its engine: that says nothing about the network.
+    var withdrawing: Set<String> = []
+    /// For how many of the engine's lists in a row an endpoint was missing.
+    var missing: [EndpointID: Int] = [:]
+    /// Since when (CLOCK_BOOTTIME) a block of ours is empty.
+    var emptySince: [BlockKey: Double] = [:]
+    /// The remote part of each network's desired state, which only the store changes.
+    var remoteParts: [NetworkID: NamespaceState] = [:]
+    /// Things that a person should know, by topic.
+    package internal(set) var problems: [String: String] = [:]
+
+    struct AddressKey: Hashable {
+        var network: NetworkID
+        var address: IPAddress
+    }
+
+    struct SubnetKey: Hashable {
+        var network: NetworkID
+        var family: AddressFamily
+    }
+
+    package init(
+        identity: Identity, me: NodeObject, underlay: String, settings: Settings, terms: Terms, cluster: String, store: any Store,
+        table: LocalTable, replica: Replica, reconciler: Reconciler, log: Logger, hostRoutes: @escaping @Sendable () async -> [IPPrefix]
+    ) throws {
+        self.identity = identity
+        self.me = me
+        self.underlay = underlay
+        self.settings = settings
+        self.terms = terms
+        self.store = store
+        self.replica = replica
+        expectedCluster = cluster
+        self.reconciler = reconciler
+        self.log = log
+        self.hostRoutes = hostRoutes
+        local = try LocalState(table)
+        lease = try AllocationLease(table: table, term: terms.lease)
+        viewRevision = try replica.load(into: &view)
+        if let known = view.cluster {
+            self.settings = Settings(vxlanPort: known.vxlanPort, vniBase: known.vniBase)
+        }
+    }
+
+    // MARK: Waiting for the view
+
+    /// Returns when the view has that revision, or throws after the deadline.
+    package func reach(_ revision: Revision, within limit: Duration = .seconds(5)) async throws {
+        guard await wait(within: limit, until: { $0.viewRevision >= revision }) else {
+            throw AgentError(
+                .storeAway, "see an own change in the store", cause: "the watch is behind by more than \(limit)",
+                remedy: "see 'tulle status'")
+        }
+    }
+
+    /// Looks after each change of the view; false when the deadline came first, or the task was cancelled.
+    func wait(within limit: Duration, until condition: (isolated Controller) -> Bool) async -> Bool {
+        let deadline = ContinuousClock.now + limit
+        while !condition(self) {
+            let left = deadline - .now
+            guard left > .zero, !Task.isCancelled else { return false }
+            let number = nextWaiter
+            nextWaiter += 1
+            let timer = Task {
+                try? await Task.sleep(for: left)
+                self.resume(number)
+            }
+            await withTaskCancellationHandler {
+                await withCheckedContinuation { viewWaiters[number] = $0 }
+            } onCancel: {
+                Task { await self.resume(number) }
+            }
+            timer.cancel()
+        }
+        return true
+    }
+
+    func viewChanged() {
+        let all = viewWaiters
+        viewWaiters = [:]
+        for waiter in all.values { waiter.resume() }
+    }
+
+    private func resume(_ number: UInt64) { viewWaiters.removeValue(forKey: number)?.resume() }
+
+    // MARK: Problems
+
+    func setProblem(_ topic: String, _ text: String?) {
+        guard problems[topic] != text else { return }
+        problems[topic] = text
+        if let text { log.warning("\(text)", metadata: ["topic": "\(topic)"]) }
+    }
+
+    package func setUnderlay(_ chosen: Underlay) async {
+        guard me.underlay != chosen.address || me.mtu != chosen.mtu || underlay != chosen.interface else { return }
+        me.underlay = chosen.address
+        me.mtu = chosen.mtu
+        underlay = chosen.interface
+        remoteParts = [:]
+        log.notice("the underlay changed", metadata: ["address": "\(chosen.address)", "mtu": "\(chosen.mtu)"])
+        viewChanged()
+        await reconciler.markAll()
+    }
+}
+
+extension Controller: DesiredSource {
+    package func desired(_ namespace: NamespaceID) throws -> NamespaceState? {
+        switch namespace {
+        case .host:
+            let here = Set(local.endpoints.values.map(\.network))
+            if let lost = here.first(where: { view.networks[$0] == nil }) { throw unknown(lost) }
+            return Desired.host(
+                view: view, me: me, networks: here.compactMap { view.networks[$0] }, underlay: underlay,
+                settings: settings)
+        case .pinned(let digits):
+            // Only a network with endpoints here has a namespace, so the endpoints tell which one it is.
+            let endpoints = local.endpoints.values.filter { $0.network.short == digits }
+            guard let id = endpoints.first?.network else { return nil }
+            guard let network = view.networks[id] else {
+                throw unknown(id)
+            }
+            var state = remoteParts[network.id]
+                ?? Desired.remote(network, view: view, me: me, settings: settings)
+            remoteParts[network.id] = state
+            Desired.local(
+                network, view: view, me: me, endpoints: endpoints, settings: settings, into: &state)
+            return state
+        }
+    }
+
+    /// Absence is not deletion.
+    private func unknown(_ id: NetworkID) -> AgentError {
+        AgentError(
+            .storeRefused, "lay out network \(id.short)", cause: "it has endpoints here and the store does not know it",
+            remedy: "nothing is changed; see 'tulle status'")
+    }
+
+    package func namespaces() -> Set<NamespaceID> {
+        Set(local.endpoints.values.map { .network($0.network) }).union([.host])
+    }
+}

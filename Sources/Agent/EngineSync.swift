@@ -1,0 +1,201 @@
+/// Keeps this node's engine and the cluster's networks equal, through the engine's own API.
+///
+/// The engine's events and the cluster's view both only wake `sync`, which compares whole lists: names that the engine knows and the
+/// cluster does not yet, networks that the cluster has and the engine lacks, tombstones that the engine still shows, containers that
+/// ended without a word. It runs outside every plugin request: asking the engine from within one would deadlock it.
+import Addressing
+import Docker
+import Fabric
+import Kernel
+import LocalAPI
+import Logging
+import Synchronization
+import Telemetry
+
+final class EngineSync: Sendable {
+    private let client: EngineClient
+    private let socket: String
+    private let controller: Controller
+    private let log: Logger
+    private let limiter = RepeatLimiter(interval: .seconds(30))
+    private let state = Mutex(Reachability())
+    private let wakeups: AsyncStream<Void>
+    private let waker: AsyncStream<Void>.Continuation
+
+    private struct Reachability {
+        var isReachable = false
+        var version: String?
+        var networks: Int?
+    }
+
+    init(socket: String, controller: Controller, log: Logger) {
+        client = EngineClient(socket: socket)
+        self.socket = socket
+        self.controller = controller
+        self.log = log
+        (wakeups, waker) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    }
+
+    func report() -> StatusReport.Docker {
+        state.withLock { .init(socket: socket, reachable: $0.isReachable, version: $0.version, networks: $0.networks) }
+    }
+
+    /// Until cancelled.
+    func run() async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.followEvents() }
+            group.addTask { await self.followCluster() }
+            group.addTask {
+                for await _ in self.wakeups {
+                    await self.sync()
+                    // Many changes at once are one look.
+                    try? await Task.sleep(for: .milliseconds(20))
+                }
+            }
+        }
+    }
+
+    // MARK: What wakes it
+
+    private func followEvents() async {
+        var pause = Duration.milliseconds(200)
+        while !Task.isCancelled {
+            do {
+                let events = try await client.events()
+                let version = try await client.version()
+                state.withLock {
+                    $0.isReachable = true
+                    $0.version = version.version
+                }
+                await controller.setProblem("docker", nil)
+                pause = .milliseconds(200)
+                waker.yield()
+                for try await event in events where Self.matters(event) { waker.yield() }
+            } catch {
+                let text = "Docker does not answer: \(error)"
+                if !Task.isCancelled { await controller.setProblem("docker", text) }
+            }
+            state.withLock { $0.isReachable = false }
+            try? await Task.sleep(for: pause)
+            pause = min(pause * 2, .seconds(2))
+        }
+        waker.finish()
+    }
+
+    private static func matters(_ event: EngineEvent) -> Bool {
+        switch event.type {
+        case "network": true
+        case "container": ["start", "die", "destroy", "rename"].contains(event.action)
+        default: false
+        }
+    }
+
+    private func followCluster() async {
+        var seen = await controller.engineInterest()
+        while !Task.isCancelled {
+            _ = await controller.waitForEngineInterest(otherThan: seen, within: .seconds(5))
+            seen = await controller.engineInterest()
+            if state.withLock({ $0.isReachable }) { waker.yield() }
+        }
+    }
+
+    // MARK: The comparison
+
+    private func sync() async {
+        do {
+            var present = try await client.networks(driver: "tulle")
+            state.withLock { $0.networks = present.count }
+            for network in present { await learn(network) }
+            let work = await controller.engineWork(present: Set(present.map(\.id)))
+            for dockerID in work.remove { await remove(dockerID) }
+            for network in work.create {
+                await create(network)
+                present = try await client.networks(driver: "tulle")
+            }
+            try await readEndpoints(present)
+        } catch {
+            limiter.log(to: log, .warning, key: "sync", "cannot compare the engine's networks with the cluster's", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// One that cannot be taken up harms no other.
+    private func learn(_ network: EngineNetwork) async {
+        let topic = "network \(network.id.prefix(12))"
+        do {
+            try await controller.learn(
+                network.id, name: network.name, labels: network.labels, isAttachable: network.isAttachable)
+            await controller.setProblem(topic, nil)
+        } catch {
+            await controller.setProblem(topic, "network \(network.name.prefix(64)) of this engine is not the cluster's yet: \("\(error)".prefix(300))")
+        }
+    }
+
+    private func remove(_ dockerID: String) async {
+        await controller.setWithdrawing(dockerID, true)
+        do {
+            try await client.removeNetwork(dockerID)
+            log.info("removed a network from the engine", metadata: ["docker": "\(dockerID.prefix(12))"])
+        } catch {
+            limiter.log(to: log, .warning, key: dockerID, "cannot remove a network from the engine", metadata: ["error": "\(error)"])
+        }
+        await controller.setWithdrawing(dockerID, false)
+    }
+
+    private func create(_ network: NetworkObject) async {
+        guard let name = network.name else { return }
+        do {
+            if let other = try await client.networks(driver: nil).first(where: { $0.name == name && $0.driver != "tulle" }) {
+                await controller.setProblem(
+                    "name \(name)",
+                    "network \(name) cannot be made on this engine: it has another network of that name (driver \(other.driver)); rename or remove that one")
+                return
+            }
+            await controller.setProblem("name \(name)", nil)
+            let id = try await client.createNetwork(specification(network, name))
+            // The engine's check for duplicates is not atomic: whoever typed the same name meanwhile keeps his.
+            let same = try await client.networks(driver: "tulle").filter { $0.name == name }
+            if same.count > 1, same.contains(where: { $0.id == id }) { return await remove(id) }
+            log.notice("made the cluster's network on the engine", metadata: ["network": "\(name)"])
+            await controller.setProblem("create \(name)", nil)
+        } catch {
+            await controller.setProblem("create \(name)", "network \(name) is not on this engine: \("\(error)".prefix(300))")
+            limiter.log(
+                to: log, .warning, key: "create \(name)", "cannot make the cluster's network on the engine",
+                metadata: ["network": "\(name)", "error": "\(error)"])
+        }
+    }
+
+    private func specification(_ network: NetworkObject, _ name: String) -> EngineNetworkSpec {
+        // The key ties the engine's copy to the cluster's network, whatever its subnet.
+        let key = [DriverOption.network: network.key]
+        let subnets = network.subnets.map { subnet in
+            EngineIPAM.Subnet(
+                subnet: subnet.prefix.description, ipRange: subnet.range?.description, gateway: subnet.gateway.description,
+                auxiliaryAddresses: subnet.auxiliary.mapValues(\.description))
+        }
+        var specification = EngineNetworkSpec(
+            name: name, driver: "tulle",
+            ipam: EngineIPAM(driver: "tulle", options: network.addressOptions.merging(key) { $1 }, subnets: subnets),
+            options: network.options.merging(key) { $1 }, labels: network.labels, isInternal: network.isInternal,
+            isAttachable: network.isAttachable, enablesIPv6: network.subnet(of: .v6) != nil)
+        specification.enablesIPv4 = network.subnet(of: .v4) != nil
+        return specification
+    }
+
+    /// Names for people, and the proof of life or death of endpoints.
+    private func readEndpoints(_ networks: [EngineNetwork]) async throws {
+        let wanted = await controller.networksWithEndpoints()
+        guard !wanted.isEmpty else { return }
+        var live: Set<EndpointID> = []
+        var read: Set<NetworkID> = []
+        for network in networks {
+            guard let id = wanted[network.id] else { continue }
+            read.insert(id)
+            for (id, endpoint) in try await client.network(network.id).endpoints {
+                live.insert(EndpointID(id))
+                try await controller.name(EndpointID(id), endpoint.name)
+            }
+        }
+        await controller.engineListed(live, of: read, isMounted: NamespaceFile.isMounted)
+    }
+}

@@ -1,0 +1,102 @@
+/// The accept that egress needs in the host's FORWARD path. Docker sets its policy to DROP and offers the chain DOCKER-USER for exceptions; without
+/// Docker's chain ours go into FORWARD itself. Through the host's own iptables program, so that they are where its other rules are
+/// (legacy or nf_tables).
+import Dispatch
+import Fabric
+import Glibc
+package import Logging
+
+package actor ForwardAccept {
+    private let log: Logger
+    /// At the start an earlier agent's may be there.
+    private var wasWanted = true
+    private var hasV6 = true
+    private var failures: Set<String> = []
+
+    package init(log: Logger) { self.log = log }
+
+    /// Asserts the rules (again) when they are wanted; removes them when they no longer are.
+    package func assert(isWanted: Bool, withV6: Bool) async {
+        guard isWanted || wasWanted else { return }
+        hasV6 = hasV6 || withV6
+        for tool in ["iptables"] + (hasV6 ? ["ip6tables"] : []) {
+            // After a flush the chain may still be there, with nothing that leads to it.
+            let isUsed = await run(tool, ["-C", "FORWARD", "-j", "DOCKER-USER"]) == 0
+            let chain = isUsed ? "DOCKER-USER" : "FORWARD"
+            if isUsed { await remove(tool, from: "FORWARD") }
+            for rule in Self.rules {
+                let isPresent = await run(tool, ["-C", chain] + rule) == 0
+                if isWanted, !isPresent {
+                    let status = await run(tool, ["-I", chain] + rule)
+                    if status != 0 { fail("\(tool) -I \(chain) ended with status \(status)") } else { failures = [] }
+                } else if !isWanted, isPresent {
+                    _ = await run(tool, ["-D", chain] + rule)
+                }
+            }
+        }
+        wasWanted = isWanted
+        hasV6 = withV6
+    }
+
+    /// Removes the rules wherever they are.
+    package func remove() async {
+        for tool in ["iptables", "ip6tables"] {
+            for chain in ["DOCKER-USER", "FORWARD"] { await remove(tool, from: chain) }
+        }
+    }
+
+    private func remove(_ tool: String, from chain: String) async {
+        for rule in Self.rules where await run(tool, ["-C", chain] + rule) == 0 {
+            _ = await run(tool, ["-D", chain] + rule)
+        }
+    }
+
+    private static let rules = [
+        ["-i", "\(Desired.hostPrefix)+", "-m", "comment", "--comment", "tulle: egress", "-j", "ACCEPT"],
+        [
+            "-o", "\(Desired.hostPrefix)+", "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-m", "comment",
+            "--comment", "tulle: answers to egress", "-j", "ACCEPT",
+        ],
+    ]
+
+    /// Once for each kind: a host without iptables needs no exception from it.
+    private func fail(_ text: String) {
+        guard failures.insert(text).inserted else { return }
+        log.warning("cannot accept egress in the host's FORWARD chain", metadata: ["error": "\(text)"])
+    }
+
+    /// The exit status, or 127 where there is no such program.
+    private func run(_ tool: String, _ arguments: [String]) async -> Int32 {
+        await withCheckedContinuation { continuation in
+            // Waiting for a program must not hold one of the few threads that tasks run on.
+            DispatchQueue.global().async {
+                continuation.resume(returning: ChildProcess.run(tool, ["-w", "2"] + arguments))
+            }
+        }
+    }
+}
+
+/// Starts a program and waits for its end.
+package enum ChildProcess {
+    /// Found on PATH and in the sbin directories; output discarded.
+    package static func run(_ tool: String, _ arguments: [String]) -> Int32 {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
+        var words: [UnsafeMutablePointer<CChar>?] = ([tool] + arguments).map { word in strdup(word) }
+        words.append(nil)
+        defer { for word in words { free(word) } }
+        let places = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
+        guard let path = places.map({ $0 + "/" + tool }).first(where: { access($0, X_OK) == 0 }) else { return 127 }
+        var pid: pid_t = 0
+        var environment: [UnsafeMutablePointer<CChar>?] = [strdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin"), nil]
+        defer { free(environment[0]) }
+        guard posix_spawn(&pid, path, &actions, nil, &words, &environment) == 0 else { return 127 }
+        var status: Int32 = 0
+        while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+        return status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f)
+    }
+}

@@ -1,0 +1,67 @@
+/// The local API on the agent's unix socket (docs/cli.md): what the command line asks.
+import Fabric
+import HTTP
+import Kernel
+import LocalAPI
+import Store
+import Telemetry
+
+struct LocalServer: Sendable {
+    let controller: Controller
+    let kernel: LinuxKernel
+    let engine: EngineSync?
+    let metrics: AgentMetrics
+    let token: String
+    let listen: ListenAddress
+    /// nil: this agent serves the store itself.
+    let storeAddress: String?
+
+    var handler: HTTPHandler {
+        var router = HTTPRouter()
+        on(.status, &router) { await status() }
+        on(.networks, &router) { await controller.networkReports() }
+        on(.endpoints, &router) { await controller.endpointReports() }
+        on(.nodes, &router) { await controller.nodeReports() }
+        on(.plan, &router) {
+            try await controller.reconciler.preview().map { namespace, steps in
+                PlanReport(namespace: "\(namespace)", steps: steps.map { "\($0)" })
+            }
+        }
+        on(.token, &router) { TokenReport(token: token, join: listen.http.description) }
+        on(.storeAccept, &router) {
+            try await controller.accept()
+            return StoreAcceptReport(
+                cluster: await controller.view.cluster?.id ?? "-", revision: await controller.viewRevision.number)
+        }
+        router.on(LocalRoute.metrics.method, LocalRoute.metrics.path) { _ in await exposition() }
+        let routes = router
+        return { await routes.answer($0) }
+    }
+
+    private func on(
+        _ route: LocalRoute, _ router: inout HTTPRouter, _ answer: @escaping @Sendable () async throws -> some Encodable
+    ) {
+        router.on(route.method, route.path) { _ in
+            do { return try .report(try await answer()) } catch {
+                return (try? .report(ErrorReport(error: "\(error)"), status: 500)) ?? .text("\(error)", status: 500)
+            }
+        }
+    }
+
+    private func status() async -> StatusReport {
+        let failures = await controller.reconciler.problems.sorted { $0.key < $1.key }.compactMap { namespace, failures in
+            (failures.first { !$0.isSkipped } ?? failures.first).map { "the kernel refused '\($0.step)' in \(namespace): \($0.reason); it is tried again" }
+        }
+        return await controller.statusReport(
+            storeKind: "embedded", storeAddress: storeAddress ?? "this node", docker: engine?.report(),
+            drift: metrics.driftRepaired, failures: failures)
+    }
+
+    private func exposition() async -> HTTPResponse {
+        for namespace in await controller.namespaces() {
+            if let counters = try? await kernel.counters(namespace) { metrics.dropped(namespace, counters) }
+        }
+        return HTTPResponse(
+            status: 200, fields: ["Content-Type": Metrics.contentType], body: Array(metrics.registry.exposition().utf8))
+    }
+}

@@ -1,0 +1,76 @@
+/// Which cluster this node belongs to, remembered for ever: made by the first start, alone or by joining.
+package import HTTP
+package import Store
+import Fabric
+
+package struct Membership: Codable, Sendable {
+    package var v = storeFormat
+    package var cluster: String
+    /// The cluster's shared secret.
+    package var token: String
+    /// The agent that serves the store; nil: this one.
+    package var storeHost: String?
+    package var storePort: Int?
+    /// Other agents that can tell where the cluster is, newest first.
+    package var peers: [String]
+
+    private static let key = "membership"
+
+    package static func load(_ table: LocalTable) throws -> Membership? {
+        try table.value(key).map { try StoredJSON.decode(Membership.self, $0) }
+    }
+    package func save(_ table: LocalTable) throws { try table.put(Self.key, StoredJSON.encode(self)) }
+
+    package var storeAddress: HTTPAddress? {
+        guard let storeHost, let storePort else { return nil }
+        return .tcp(host: storeHost, port: storePort)
+    }
+}
+
+/// `GET /v1/cluster` between agents: how to take part.
+package struct ClusterInvitation: Codable, Sendable {
+    package static let path = "/v1/cluster"
+    package var cluster: String
+    package var storeHost: String
+    package var storePort: Int
+    package var vxlanPort: UInt16
+    package var vniBase: UInt32
+}
+
+package enum Joining {
+    /// Asks a member of the cluster; what comes back is authenticated with the token.
+    package static func ask(_ address: HTTPAddress, token text: String) async throws -> (Membership, ClusterInvitation) {
+        let operation = "join the cluster at \(address)"
+        let token: ClusterToken
+        do { token = try ClusterToken(parsing: text) } catch {
+            throw AgentError(.setup, operation, cause: error.cause, remedy: "copy the token from 'tulle token show' on the first host")
+        }
+        let answer: HTTPResponse
+        do {
+            answer = try await PeerClient(address, token: token)
+                .send(HTTPRequest("GET", ClusterInvitation.path), timeout: .seconds(5))
+        } catch let error as StoreError {
+            let remedy = switch error.code {
+            case .wrongToken, .notAuthentic: "copy the token from 'tulle token show' on that host"
+            default: "see that an agent runs there and that TCP port \(address.port ?? 7940) is open between the hosts"
+            }
+            throw AgentError(.setup, operation, cause: error.cause, remedy: remedy)
+        }
+        guard answer.status == 200, let invitation = try? StoredJSON.decode(ClusterInvitation.self, answer.body) else {
+            throw AgentError(
+                .setup, operation, cause: "it answered with status \(answer.status)",
+                remedy: "see that the versions of both agents are compatible")
+        }
+        let membership = Membership(
+            cluster: invitation.cluster, token: token.text, storeHost: invitation.storeHost,
+            storePort: invitation.storePort, peers: [address.description])
+        return (membership, invitation)
+    }
+}
+
+extension HTTPAddress {
+    package var port: Int? {
+        guard case .tcp(_, let port) = self else { return nil }
+        return port
+    }
+}

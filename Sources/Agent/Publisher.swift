@@ -1,0 +1,154 @@
+/// Keeps the store's record of this node equal to what the node has: its endpoints (for people, and for the question who
+/// uses a network), its single addresses, the blocks of networks that are gone. Declarative: it compares and writes the difference, so it
+/// does not matter what was missed.
+import Addressing
+import Fabric
+package import Store
+
+extension Controller {
+    /// Runs until cancelled: after each change, at most ten times a second, and each ten seconds.
+    package func publish() async {
+        // What was written last: an older view must not be compared with what is here.
+        var published = Revision.zero
+        while !Task.isCancelled {
+            // Taken before the comparison, so that what changes meanwhile is compared again.
+            let (seen, endpoints) = (viewRevision, local.endpoints)
+            if isStoreReachable, distrust == nil, isRegistered, viewRevision >= published {
+                do {
+                    let operations = try publications()
+                    for start in stride(from: 0, to: operations.count, by: 256) {
+                        let part = Array(operations[start..<min(start + 256, operations.count)])
+                        if case .committed(let revision) = try await store.commit(StoreTransaction(operations: part)) {
+                            published = max(published, revision)
+                            try await reach(revision)
+                        }
+                    }
+                    try await restoreUsed()
+                    try await reclaim()
+                    await sayRemovals()
+                    await answerBorrowers()
+                    setProblem("publication", nil)
+                } catch {
+                    setProblem("publication", "\(error)")
+                }
+            }
+            try? await Task.sleep(for: .milliseconds(100))
+            _ = await wait(within: .seconds(10)) { $0.viewRevision != seen || $0.local.endpoints != endpoints }
+        }
+    }
+
+    /// A network that was removed at the moment in which a container came to it here: whoever removed it could not know. It is in use, so
+    /// it lives again.
+    private func restoreUsed() async throws {
+        for network in view.networks.values where network.state == .removed && !local.endpoints(of: network.id).isEmpty {
+            let operation = "restore network \(network.displayName), which is in use"
+            let key = StoreKey.network(network.id)
+            guard let entry = try await store.list(prefix: key).entries.first else { continue }
+            var living = network
+            living.state = network.name == nil ? .pending : .active
+            living.removed = nil
+            let claims = [StoreKey.vni(network.vni), StoreKey.networkKey(network.key)]
+                + (network.name.map { [StoreKey.networkName($0)] } ?? [])
+            let transaction = StoreTransaction(
+                conditions: [.unchanged(key: key, since: entry.modified)] + claims.map { .absent(key: $0) },
+                operations: [.put(key: key, value: try StoredJSON.encode(living, over: entry.value), lease: nil)]
+                    + claims.map { .put(key: $0, value: reference(network.id), lease: nil) })
+            let isDone = try await commit(transaction, operation) != nil
+            setProblem(
+                "in use \(network.id.short)",
+                isDone ? nil : "network \(network.displayName) was removed while containers here use it, and its name or key was taken: remove those containers")
+        }
+    }
+
+    /// Addresses of living containers that the store says are nobody's, as after an emptied store was accepted: they are taken as single ones, or it is told
+    /// whose they are now.
+    private func reclaim() async throws {
+        for (id, allocations) in local.allocations {
+            guard let network = view.networks[id], network.state == .active else { continue }
+            let blocks = view.blocks(of: id, owner: me.id)
+            for (address, allocation) in allocations where allocation.endpoint != nil && allocation.lentTo == nil {
+                let topic = "address \(address) of \(id.short)"
+                let holder = view.addresses[id]?[address]?.node
+                guard holder != me.id, !blocks.contains(where: { $0.contains(address) }),
+                    let subnet = network.subnet(containing: address)
+                else {
+                    setProblem(topic, nil)
+                    continue
+                }
+                let block = Allocation.block(of: address, in: subnet)
+                let owner = holder ?? view.blocks[id]?[block]?.node
+                if let owner {
+                    let name = allocation.endpoint.flatMap { local.endpoints[$0]?.name } ?? "a container here"
+                    setProblem(
+                        topic,
+                        "\(name) has \(address) on network \(network.displayName), which belongs to node \(view.nodes[owner]?.name ?? owner.description) now: remove that container")
+                    continue
+                }
+                let key = StoreKey.address(id, address)
+                let transaction = StoreTransaction(
+                    conditions: [.absent(key: key), .absent(key: StoreKey.block(id, block))],
+                    operations: [.put(key: key, value: try StoredJSON.encode(AddressObject(node: me.id)), lease: nil)])
+                guard try await commit(transaction, "take address \(address) again") != nil else { continue }
+                guard var mine = local.allocations[id]?[address] else { continue }
+                mine.isSingle = true
+                try local.set(mine, address, in: id)
+            }
+        }
+    }
+
+    private func publications() throws -> [StoreOperation] {
+        var operations: [StoreOperation] = []
+        for endpoint in local.endpoints.values {
+            let object = EndpointObject(
+                id: endpoint.id, network: endpoint.network, node: me.id, name: endpoint.name,
+                addresses: endpoint.addresses, mac: endpoint.mac, created: endpoint.created)
+            guard view.endpoints[endpoint.network]?[endpoint.id] != object else { continue }
+            operations.append(
+                .put(key: StoreKey.endpoint(endpoint.network, endpoint.id), value: try StoredJSON.encode(object), lease: nil))
+        }
+        for (network, endpoints) in view.endpoints {
+            for endpoint in endpoints.values where endpoint.node == me.id && local.endpoints[endpoint.id] == nil {
+                operations.append(.delete(key: StoreKey.endpoint(network, endpoint.id)))
+            }
+        }
+        for (network, addresses) in view.addresses {
+            for (address, object) in addresses where object.node == me.id && local.allocations[network]?[address] == nil {
+                // Ours by the store and unknown here: a grant that is being taken has its request still open.
+                let isOpen = (view.requests[network] ?? [:]).values.contains { $0.from == me.id && $0.granted == address }
+                if !isOpen { operations.append(.delete(key: StoreKey.address(network, address))) }
+            }
+        }
+        for (network, requests) in view.requests {
+            // Left over by an agent that ended while it waited.
+            for (name, request) in requests where request.from == me.id && !openRequests.contains(name) {
+                operations.append(.delete(key: StoreKey.request(network, name)))
+            }
+        }
+        for network in view.networks.values where network.state == .pending && network.origin == me.id {
+            // Its engine never took it: a create that was broken off.
+            guard local.engineNetwork(for: network.id) == nil else {
+                pendingSince[network.id] = nil
+                continue
+            }
+            let since = pendingSince[network.id] ?? bootSeconds()
+            pendingSince[network.id] = since
+            guard bootSeconds() - since > Self.unboundSeconds else { continue }
+            pendingSince[network.id] = nil
+            operations += [StoreKey.network(network.id), StoreKey.vni(network.vni), StoreKey.networkKey(network.key)]
+                .map { .delete(key: $0) }
+        }
+        for network in view.networks.values where network.state == .removed && local.endpoints(of: network.id).isEmpty {
+            for block in view.blocks(of: network.id, owner: me.id) {
+                let key = BlockKey(network: network.id, prefix: block)
+                if !local.blocksGoing.contains(key) { try local.setGoing(key, true) }
+            }
+            // Who is away has yet to learn of it.
+            let isKnownToAll = view.alive.isSuperset(of: view.nodes.keys)
+            let isForgotten = network.removed.map { wallSeconds() - $0 > terms.forgetAfter } ?? false
+            if isForgotten, isKnownToAll, (view.blocks[network.id] ?? [:]).isEmpty {
+                operations.append(.delete(key: StoreKey.network(network.id)))
+            }
+        }
+        return operations
+    }
+}

@@ -1,0 +1,59 @@
+/// The node's durable copy of what it last read of the store, and of which store that was.
+package import Fabric
+package import Logging
+package import Store
+
+package final class Replica: Sendable {
+    private let table: LocalTable
+    private let log: Logger
+
+    package init(path: String, log: Logger) throws {
+        table = try LocalTable(path: path)
+        self.log = log
+    }
+
+    /// Fills the view; returns the revision it stands at.
+    func load(into view: inout ClusterView) throws -> Revision {
+        for (key, value) in try table.all("item/") {
+            guard let object = try? ClusterView.Object(key: String(key.dropFirst(5)), value: value) else { continue }
+            _ = view.set(object)
+        }
+        // Signs of life are not to be believed from yesterday.
+        view.alive = []
+        guard let text = try table.value("revision"), let number = UInt64(String(decoding: text, as: UTF8.self))
+        else { return .zero }
+        return Revision(number)
+    }
+
+    func write(_ changes: [StoreChange], revision: Revision) {
+        var rows: [LocalTable.Change] = changes.map { change in
+            switch change {
+            case .put(let entry): .put(key: "item/\(entry.key)", value: entry.value)
+            case .delete(let key, _): .delete(key: "item/\(key)")
+            }
+        }
+        rows.append(.put(key: "revision", value: Array(String(revision.number).utf8)))
+        apply(rows)
+    }
+
+    /// Replaces all.
+    func write(_ snapshot: StoreSnapshot) {
+        let kept = Set(snapshot.entries.map { "item/\($0.key)" })
+        do {
+            let gone = try table.all("item/").map(\.key).filter { !kept.contains($0) }
+            apply(
+                gone.map { .delete(key: $0) }
+                    + snapshot.entries.map { .put(key: "item/\($0.key)", value: $0.value) }
+                    + [.put(key: "revision", value: Array(String(snapshot.revision.number).utf8))])
+        } catch {
+            log.error("cannot read the replica", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// A copy that cannot be written is worth a line in the log, not the agent's life: the store has the truth.
+    private func apply(_ rows: [LocalTable.Change]) {
+        do { try table.apply(rows) } catch {
+            log.error("cannot write the replica", metadata: ["error": "\(error)"])
+        }
+    }
+}

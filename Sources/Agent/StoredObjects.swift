@@ -1,0 +1,156 @@
+/// The store's keys and the JSON behind them (docs/store.md), to and from the values of `Fabric`.
+package import Addressing
+package import Fabric
+import FoundationEssentials
+package import Store
+
+/// Keys below the store's root.
+package enum StoreKey {
+    package static let cluster = "cluster"
+    package static let nodes = "nodes/"
+    package static let alive = "alive/"
+    package static let leases = "leases/"
+    package static let networks = "networks/"
+    package static let networkNames = "network-names/"
+    package static let networkKeys = "network-keys/"
+    package static let vnis = "vnis/"
+    package static let blocks = "blocks/"
+    package static let addresses = "addresses/"
+    package static let requests = "requests/"
+    package static let endpoints = "endpoints/"
+
+    package static func node(_ id: NodeID) -> String { nodes + id.description }
+    package static func alive(_ id: NodeID) -> String { alive + id.description }
+    package static func lease(_ id: NodeID) -> String { leases + id.description }
+    package static func network(_ id: NetworkID) -> String { networks + id.description }
+    package static func vni(_ vni: VNI) -> String { vnis + vni.description }
+    package static func blocks(of network: NetworkID) -> String { "\(blocks)\(network)/" }
+    /// A dash for the slash: 10.32.1.0-26.
+    package static func block(_ network: NetworkID, _ prefix: IPPrefix) -> String {
+        "\(blocks)\(network)/\(prefix.address)-\(prefix.length)"
+    }
+    package static func addresses(of network: NetworkID) -> String { "\(addresses)\(network)/" }
+    package static func address(_ network: NetworkID, _ address: IPAddress) -> String {
+        "\(addresses)\(network)/\(address)"
+    }
+    package static func request(_ network: NetworkID, _ name: String) -> String { "\(requests)\(network)/\(name)" }
+    package static func endpoints(of network: NetworkID) -> String { "\(endpoints)\(network)/" }
+    package static func endpoint(_ network: NetworkID, _ id: EndpointID) -> String {
+        "\(endpoints)\(network)/\(escaped(id.description))"
+    }
+    package static func networkName(_ name: String) -> String { networkNames + escaped(name) }
+    package static func networkKey(_ key: String) -> String { networkKeys + escaped(key) }
+
+    /// Text of others in a key: what is not a letter, digit, `-`, `_` or `.` as %XX.
+    private static func escaped(_ text: String) -> String {
+        let digits = Array("0123456789ABCDEF")
+        return text.utf8.reduce(into: "") { result, byte in
+            switch byte {
+            case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f: result.append(Character(UnicodeScalar(byte)))
+            default: result += "%" + [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+            }
+        }
+    }
+}
+
+package enum StoredJSON {
+    /// Compact JSON with sorted keys. Fields of `old` that this version does not know survive.
+    package static func encode<Value: Codable>(_ value: Value, over old: [UInt8]? = nil) throws -> [UInt8] {
+        let bytes = try plain(value)
+        guard let old, case .object(let before) = try? decode(JSONTree.self, old),
+            case .object(let known) = try decode(JSONTree.self, plain(decode(Value.self, old))),
+            case .object(let after) = try decode(JSONTree.self, bytes)
+        else { return bytes }
+        let unknown = before.filter { known[$0.key] == nil && after[$0.key] == nil }
+        return unknown.isEmpty ? bytes : try plain(JSONTree.object(after.merging(unknown) { known, _ in known }))
+    }
+
+    private static func plain(_ value: some Encodable) throws -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return [UInt8](try encoder.encode(value))
+    }
+
+    package static func decode<Value: Decodable>(_ type: Value.Type, _ bytes: [UInt8]) throws -> Value {
+        try JSONDecoder().decode(type, from: Data(bytes))
+    }
+}
+
+/// Any JSON, for fields that a newer version wrote.
+package indirect enum JSONTree: Hashable, Sendable, Codable {
+    case null, bool(Bool), number(Double), integer(Int64), string(String), array([JSONTree]), object([String: JSONTree])
+
+    package init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        if container.decodeNil() { self = .null }
+        else if let value = try? container.decode(Bool.self) { self = .bool(value) }
+        else if let value = try? container.decode(Int64.self) { self = .integer(value) }
+        else if let value = try? container.decode(Double.self) { self = .number(value) }
+        else if let value = try? container.decode(String.self) { self = .string(value) }
+        else if let value = try? container.decode([JSONTree].self) { self = .array(value) }
+        else { self = .object(try container.decode([String: JSONTree].self)) }
+    }
+
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        switch self {
+        case .null: try container.encodeNil()
+        case .bool(let value): try container.encode(value)
+        case .number(let value): try container.encode(value)
+        case .integer(let value): try container.encode(value)
+        case .string(let value): try container.encode(value)
+        case .array(let value): try container.encode(value)
+        case .object(let value): try container.encode(value)
+        }
+    }
+}
+
+extension ClusterView.Object {
+    /// What an entry means; nil for keys that this version does not use. Throws where the value is not what the key promises.
+    package init?(key: String, value: [UInt8]?) throws {
+        func object<Value: Decodable>(_ type: Value.Type) throws -> Value? {
+            guard let value else { return nil }
+            do { return try StoredJSON.decode(type, value) } catch {
+                throw AgentError(
+                    .invalid, "read the store's key \(key)", cause: "it holds no \(type): \(error)",
+                    remedy: "an agent of a newer version may have written it: upgrade this one; otherwise correct or remove the key")
+            }
+        }
+        let parts = key.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        switch (parts.first, parts.count) {
+        case ("cluster", 1): self = .cluster(try object(ClusterObject.self))
+        case ("nodes", 2):
+            guard let id = NodeID(parts[1]) else { return nil }
+            self = .node(id, try object(NodeObject.self))
+        case ("alive", 2):
+            guard let id = NodeID(parts[1]) else { return nil }
+            self = .alive(id, value != nil)
+        case ("leases", 2):
+            guard let id = NodeID(parts[1]) else { return nil }
+            self = .lease(id, try object(LeaseObject.self))
+        case ("networks", 2):
+            guard let id = NetworkID(parts[1]) else { return nil }
+            self = .network(id, try object(NetworkObject.self))
+        case ("blocks", 3):
+            guard let id = NetworkID(parts[1]), let prefix = IPPrefix(parts[2].replacingLastDash) else { return nil }
+            self = .block(id, prefix, try object(BlockObject.self))
+        case ("addresses", 3):
+            guard let id = NetworkID(parts[1]), let address = IPAddress(parts[2]) else { return nil }
+            self = .address(id, address, try object(AddressObject.self))
+        case ("requests", 3):
+            guard let id = NetworkID(parts[1]) else { return nil }
+            self = .request(id, parts[2], try object(BorrowObject.self))
+        case ("endpoints", 3):
+            guard let id = NetworkID(parts[1]) else { return nil }
+            self = .endpoint(id, EndpointID(parts[2]), try object(EndpointObject.self))
+        default: return nil
+        }
+    }
+}
+
+extension String {
+    fileprivate var replacingLastDash: String {
+        guard let dash = lastIndex(of: "-") else { return self }
+        return String(self[..<dash]) + "/" + String(self[index(after: dash)...])
+    }
+}

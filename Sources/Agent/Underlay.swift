@@ -1,0 +1,67 @@
+/// The choice of the underlay: which of the host's addresses the tunnels use.
+package import Addressing
+import Fabric
+package import Kernel
+
+package struct Underlay: Hashable, Sendable {
+    package var address: IPAddress
+    package var mtu: Int
+    package var interface: String
+
+    /// - Parameter selector: nil: the interface of the default route, IPv4 first.
+    package static func choose(_ selector: UnderlaySelector?, in network: HostNetwork) throws -> Underlay {
+        let operation = "choose the underlay"
+        let candidates = network.interfaces.values.filter { $0.isUp && !$0.isLoopback }.sorted { $0.name < $1.name }
+        func best(_ interface: HostNetwork.Interface, where fits: (IPAddress) -> Bool = { _ in true }) -> Underlay? {
+            let usable = interface.addresses.map(\.address).filter { !$0.isLinkLocal && !$0.isLoopback && fits($0) }
+            return usable.min { $0.family < $1.family }.map { Underlay(address: $0, mtu: interface.mtu, interface: interface.name) }
+        }
+        guard let selector else {
+            for family in AddressFamily.allCases {
+                let routes = network.routes.filter { $0.destination.length == 0 && $0.destination.family == family }
+                for route in routes {
+                    guard let index = route.interface, let interface = network.interfaces[index],
+                        let found = best(interface, where: { $0.family == family })
+                    else { continue }
+                    return found
+                }
+            }
+            // No default route: not ambiguous if one interface only has an address that is not a bridge of containers.
+            let all = candidates.compactMap { $0.name.hasPrefix("docker") || $0.name.hasPrefix("br-") ? nil : best($0) }
+            if all.count == 1 { return all[0] }
+            throw AgentError(
+                .setup, operation, cause: "this host has no default route to tell which interface leads to the other hosts",
+                remedy: "say it with --underlay INTERFACE, ADDRESS or NETWORK/LENGTH")
+        }
+        let names = candidates.map(\.name).joined(separator: ", ")
+        switch selector {
+        case .interface(let name):
+            guard let interface = network.interfaces.values.first(where: { $0.name == name }) else {
+                throw AgentError(
+                    .setup, operation, cause: "there is no interface \(name)", remedy: "choose one of \(names) with --underlay")
+            }
+            if let found = best(interface) { return found }
+            throw AgentError(
+                .setup, operation, cause: "interface \(name) has no address",
+                remedy: "give it one, or choose another with --underlay")
+        case .address(let address):
+            return try choose(.prefix(IPPrefix(address)), in: network)
+        case .prefix(let prefix):
+            for interface in candidates {
+                if let found = best(interface, where: prefix.contains) { return found }
+            }
+            throw AgentError(
+                .setup, operation, cause: "no interface that is up (\(names)) has an address in \(prefix)",
+                remedy: "see 'ip address', or choose another with --underlay")
+        }
+    }
+
+    /// What no network of ours may overlap: the main table without what leads to our own links.
+    package static func foreignRoutes(of network: HostNetwork) -> [IPPrefix] {
+        network.routes.filter { route in
+            guard route.destination.length > 0, !route.destination.address.isLinkLocal else { return false }
+            let name = route.interface.flatMap { network.interfaces[$0]?.name } ?? ""
+            return !name.hasPrefix(Desired.hostPrefix)
+        }.map(\.destination)
+    }
+}

@@ -1,0 +1,115 @@
+/// The cluster's truth as this node last read it: a value, built from a listing and kept by a watch. It is also
+/// the node's durable replica: an agent that starts while the store is away works from its last view.
+package import Addressing
+
+package struct ClusterView: Sendable {
+    package var cluster: ClusterObject?
+    package var nodes: [NodeID: NodeObject] = [:]
+    /// Nodes whose agents renewed their sign of life.
+    package var alive: Set<NodeID> = []
+    package var leases: [NodeID: LeaseObject] = [:]
+    package var networks: [NetworkID: NetworkObject] = [:]
+    package var blocks: [NetworkID: [IPPrefix: BlockObject]] = [:]
+    package var addresses: [NetworkID: [IPAddress: AddressObject]] = [:]
+    package var requests: [NetworkID: [String: BorrowObject]] = [:]
+    package var endpoints: [NetworkID: [EndpointID: EndpointObject]] = [:]
+
+    package init() {}
+
+    /// One object as the store has it, or nil for its deletion.
+    package enum Object: Sendable {
+        case cluster(ClusterObject?)
+        case node(NodeID, NodeObject?)
+        case alive(NodeID, Bool)
+        case lease(NodeID, LeaseObject?)
+        case network(NetworkID, NetworkObject?)
+        case block(NetworkID, IPPrefix, BlockObject?)
+        case address(NetworkID, IPAddress, AddressObject?)
+        case request(NetworkID, String, BorrowObject?)
+        case endpoint(NetworkID, EndpointID, EndpointObject?)
+    }
+
+    /// What a change makes stale.
+    package enum Scope: Hashable, Sendable {
+        /// Every network's kernel state.
+        case everything
+        case network(NetworkID)
+        /// Only what people see.
+        case display
+    }
+
+    package mutating func set(_ object: Object) -> Scope {
+        switch object {
+        case .cluster(let value):
+            cluster = value
+            return .everything
+        case .node(let id, let value):
+            let old = nodes.updateOptional(id, value)
+            let isSame = old?.underlay == value?.underlay && old?.mtu == value?.mtu
+            return isSame ? .display : .everything
+        case .alive(let id, let isAlive):
+            if isAlive { alive.insert(id) } else { alive.remove(id) }
+            return .display
+        case .lease(let id, let value):
+            leases.updateOptional(id, value)
+            return .display
+        case .network(let id, let value):
+            networks.updateOptional(id, value)
+            return .network(id)
+        case .block(let id, let prefix, let value):
+            blocks[id, default: [:]].updateOptional(prefix, value)
+            return .network(id)
+        case .address(let id, let address, let value):
+            addresses[id, default: [:]].updateOptional(address, value)
+            return .network(id)
+        case .request(let id, let name, let value):
+            requests[id, default: [:]].updateOptional(name, value)
+            return .display
+        case .endpoint(let id, let endpoint, let value):
+            endpoints[id, default: [:]].updateOptional(endpoint, value)
+            return .display
+        }
+    }
+
+    // MARK: Questions
+
+    package func network(key: String) -> NetworkObject? { live.first { $0.key == key } }
+    package func network(name: String) -> NetworkObject? { live.first { $0.state == .active && $0.name == name } }
+    /// All that are not removed.
+    package var live: [NetworkObject] { networks.values.filter { $0.state != .removed } }
+
+    package func blocks(of network: NetworkID, owner: NodeID) -> [IPPrefix] {
+        (blocks[network] ?? [:]).filter { $0.value.node == owner }.keys.sorted()
+    }
+
+    /// The first VNI from the base that no network has.
+    package func freeVNI(base: UInt32) -> VNI? {
+        let used = Set(networks.values.map(\.vni.number))
+        var number = base
+        while used.contains(number) { number += 1 }
+        return VNI(number)
+    }
+
+    /// The network's MTU: fixed by its user, or what the narrowest underlay of the nodes leaves after the tunnel header
+    /// (RFC 7348: 50 bytes on IPv4, 70 on IPv6).
+    package func mtu(of network: NetworkObject, me: NodeObject) -> Int {
+        if let fixed = network.mtu { return fixed }
+        let users = Set((blocks[network.id] ?? [:]).values.map(\.node))
+            .union((addresses[network.id] ?? [:]).values.map(\.node))
+        let narrowest = users.compactMap { nodes[$0]?.mtu }.reduce(me.mtu, min)
+        return max(narrowest - VXLAN.overhead(me.underlay.family), network.subnet(of: .v6) == nil ? 68 : 1280)
+    }
+}
+
+extension VXLAN {
+    /// Outer Ethernet, IP, UDP and VXLAN headers less the part that is not in the underlay's MTU: bytes.
+    package static func overhead(_ underlay: AddressFamily) -> Int { underlay == .v4 ? 50 : 70 }
+}
+
+extension Dictionary {
+    @discardableResult
+    fileprivate mutating func updateOptional(_ key: Key, _ value: Value?) -> Value? {
+        guard let value else { return removeValue(forKey: key) }
+        return updateValue(value, forKey: key)
+    }
+}

@@ -1,0 +1,193 @@
+/// What one network namespace holds in the kernel, as far as it concerns us: the common language of the planner, which
+/// compares a desired state with an observed one, and of the data plane, which observes and applies.
+///
+/// In a network's namespace everything is ours, so the observed state there is everything except what the kernel makes
+/// by itself (routes of protocol "kernel", link-local IPv6 addresses, the local table, dynamic neighbours). In the host's
+/// namespace the observed state is only what carries our marks: links whose names begin with `tulle`, what hangs
+/// on them, and the nftables tables of our name.
+package import Addressing
+
+/// A namespace that we write to.
+package enum NamespaceID: Hashable, Sendable, Comparable, CustomStringConvertible {
+    case host
+    /// A network's, by the first 12 hexadecimal digits of the network's id.
+    case pinned(String)
+
+    package static func network(_ id: NetworkID) -> NamespaceID { .pinned(id.short) }
+
+    /// From the name of a file below /run/netns; nil when it is not one of ours.
+    package init?(pinName: String) {
+        guard pinName.hasPrefix(Self.prefix) else { return nil }
+        let digits = String(pinName.dropFirst(Self.prefix.count))
+        guard digits.utf8.count == 12, digits.utf8.allSatisfy(\.isLowerHex) else { return nil }
+        self = .pinned(digits)
+    }
+    private static let prefix = "tulle-"
+
+    /// The file below /run/netns; nil for the host's own.
+    package var pinName: String? {
+        guard case .pinned(let digits) = self else { return nil }
+        return Self.prefix + digits
+    }
+    package var description: String { pinName ?? "host" }
+    package static func < (left: Self, right: Self) -> Bool { left.description < right.description }
+}
+
+package struct NamespaceState: Equatable, Sendable {
+    /// By interface name. `lo` is always there.
+    package var links: [String: Link] = [:]
+    package var addresses: Set<LinkAddress> = []
+    /// Permanent entries only; all others are the kernel's own business.
+    package var neighbors: [NeighborKey: MACAddress] = [:]
+    /// Rows of VXLAN forwarding databases: where a MAC lives.
+    package var forwarding: [ForwardingKey: IPAddress] = [:]
+    /// The main table.
+    package var routes: [RouteKey: RouteTarget] = [:]
+    /// Path below /proc/sys with slashes → value. Observed: the paths that desired states use (see `Sysctl`).
+    package var sysctls: [String: String] = [:]
+    package var filter: PacketFilter?
+
+    package init() {}
+}
+
+// MARK: Links
+
+package struct Link: Hashable, Sendable {
+    package enum Kind: Hashable, Sendable {
+        case loopback
+        case vxlan(VXLAN)
+        /// One end of a pair. The end that is created says where the other end goes; observed ends say nothing.
+        case veth
+        /// Any other kind, by the kernel's name.
+        case other(String)
+    }
+    package var kind: Kind
+    /// nil: whatever it has.
+    package var mac: MACAddress?
+    /// nil: whatever it has.
+    package var mtu: Int?
+    package var isUp: Bool
+    /// Only in desired states, and not compared: how to make the pair.
+    package var peer: VethPeer?
+
+    package init(_ kind: Kind, mac: MACAddress? = nil, mtu: Int? = nil, isUp: Bool = true, peer: VethPeer? = nil) {
+        self.kind = kind
+        self.mac = mac
+        self.mtu = mtu
+        self.isUp = isUp
+        self.peer = peer
+    }
+}
+
+/// A VXLAN device (RFC 7348): made in the host's namespace, whose stack carries its outer packets, and placed in the
+/// network's. `nolearning`, no underlay device bound.
+package struct VXLAN: Hashable, Sendable {
+    package var vni: VNI
+    /// UDP destination port.
+    package var port: UInt16
+    /// Outer source address.
+    package var local: IPAddress
+    package init(vni: VNI, port: UInt16, local: IPAddress) {
+        self.vni = vni
+        self.port = port
+        self.local = local
+    }
+}
+
+/// The other end of a veth pair at its birth.
+package struct VethPeer: Hashable, Sendable {
+    package enum Place: Hashable, Sendable {
+        case namespace(NamespaceID)
+        /// A container's namespace by its file, for the repair of a lost pair: the end is given these
+        /// addresses and routes there, as Docker had done, under the first free name of that prefix.
+        case sandbox(path: String, addresses: [InterfaceAddress], routes: [SandboxRoute])
+    }
+    package var name: String
+    package var mac: MACAddress?
+    package var place: Place
+    package init(name: String, mac: MACAddress? = nil, place: Place) {
+        self.name = name
+        self.mac = mac
+        self.place = place
+    }
+}
+
+/// A route inside a container; without a next hop it is on the link.
+package struct SandboxRoute: Hashable, Sendable {
+    package var destination: IPPrefix
+    package var nextHop: IPAddress?
+    package init(destination: IPPrefix, nextHop: IPAddress?) {
+        self.destination = destination
+        self.nextHop = nextHop
+    }
+}
+
+// MARK: Addresses, neighbours, forwarding rows, routes
+
+package struct LinkAddress: Hashable, Sendable {
+    package var link: String
+    package var address: InterfaceAddress
+    package init(link: String, address: InterfaceAddress) {
+        self.link = link
+        self.address = address
+    }
+}
+
+package struct NeighborKey: Hashable, Sendable {
+    package var link: String
+    package var address: IPAddress
+    package init(link: String, address: IPAddress) {
+        self.link = link
+        self.address = address
+    }
+}
+
+package struct ForwardingKey: Hashable, Sendable {
+    package var link: String
+    package var mac: MACAddress
+    package init(link: String, mac: MACAddress) {
+        self.link = link
+        self.mac = mac
+    }
+}
+
+package struct RouteKey: Hashable, Sendable {
+    package var destination: IPPrefix
+    /// As the kernel shows it; IPv6's "no metric given" is 1024.
+    package var metric: UInt32
+    package init(destination: IPPrefix, metric: UInt32? = nil) {
+        self.destination = destination
+        self.metric = metric ?? (destination.family == .v6 ? 1024 : 0)
+    }
+}
+
+package enum RouteTarget: Hashable, Sendable {
+    /// On the link.
+    case link(String)
+    /// Through a next hop, which may be of the other family (RTA_VIA), taken to be on the link (`onlink`).
+    case via(IPAddress, link: String)
+    /// "No route to host" at once.
+    case unreachable
+    /// Anything that we never make, such as several next hops: observed only.
+    case foreign
+
+    package var link: String? {
+        switch self {
+        case .link(let name), .via(_, let name): name
+        case .unreachable, .foreign: nil
+        }
+    }
+}
+
+/// The sysctls that desired states use, so that an observer knows which to read.
+package enum Sysctl {
+    /// Of the namespace itself.
+    package static let namespace = [
+        "net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/rp_filter",
+        "net/ipv4/conf/all/send_redirects",
+    ]
+    /// Of a link of ours.
+    package static func link(_ name: String) -> [String] {
+        ["rp_filter", "send_redirects", "accept_local"].map { "net/ipv4/conf/\(name)/\($0)" }
+    }
+}

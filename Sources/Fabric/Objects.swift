@@ -1,0 +1,220 @@
+/// What the store holds, one value a key (docs/store.md lists keys and JSON). Each carries its format version as `v`.
+package import Addressing
+
+/// The format of all objects below. Version N reads N − 1.
+package let storeFormat = 1
+
+/// `cluster`: settings that must be one everywhere.
+package struct ClusterObject: Hashable, Sendable, Codable {
+    package var v = storeFormat
+    package var id: String
+    /// UDP port of the VXLAN tunnels.
+    package var vxlanPort: UInt16
+    /// The first VNI that networks get.
+    package var vniBase: UInt32
+    /// The node whose agent serves the embedded store.
+    package var storeNode: NodeID?
+
+    package init(id: String, vxlanPort: UInt16, vniBase: UInt32, storeNode: NodeID?) {
+        self.id = id
+        self.vxlanPort = vxlanPort
+        self.vniBase = vniBase
+        self.storeNode = storeNode
+    }
+}
+
+/// `nodes/UUID`: written by that node's agent only.
+package struct NodeObject: Hashable, Sendable, Codable {
+    package var v = storeFormat
+    package var id: NodeID
+    package var name: String
+    /// Where the others send tunnel packets.
+    package var underlay: IPAddress
+    /// The underlay interface's MTU.
+    package var mtu: Int
+    /// The agent's own address for other agents.
+    package var agent: String
+    /// The version of the program.
+    package var version: String
+    /// The instance that runs: a random number of each start, so that two agents with one identity are told apart.
+    package var instance: String
+
+    package init(
+        id: NodeID, name: String, underlay: IPAddress, mtu: Int, agent: String, version: String, instance: String
+    ) {
+        self.id = id
+        self.name = name
+        self.underlay = underlay
+        self.mtu = mtu
+        self.agent = agent
+        self.version = version
+        self.instance = instance
+    }
+}
+
+/// `leases/UUID`: the right to allocate from one's blocks for `term` seconds after the last renewal. Never deleted by time.
+package struct LeaseObject: Hashable, Sendable, Codable {
+    package var v = storeFormat
+    package var node: NodeID
+    /// Counts renewals.
+    package var count: UInt64
+    /// Seconds.
+    package var term: Int
+    package init(node: NodeID, count: UInt64, term: Int) {
+        self.node = node
+        self.count = count
+        self.term = term
+    }
+}
+
+/// One address space of a network.
+package struct Subnet: Hashable, Sendable, Codable {
+    package var prefix: IPPrefix
+    package var gateway: IPAddress
+    /// Where containers' addresses come from, when it is not the whole prefix (`--ip-range`).
+    package var range: IPPrefix?
+    /// By the name that the user gave (`--aux-address`).
+    package var auxiliary: [String: IPAddress]
+    /// The length of the blocks that nodes take.
+    package var blockLength: Int
+    /// Chosen by us because the user named none.
+    package var isAutomatic: Bool
+
+    package init(
+        prefix: IPPrefix, gateway: IPAddress, range: IPPrefix? = nil, auxiliary: [String: IPAddress] = [:],
+        blockLength: Int? = nil, isAutomatic: Bool = false
+    ) {
+        self.prefix = prefix
+        self.gateway = gateway
+        self.range = range
+        self.auxiliary = auxiliary
+        self.blockLength = blockLength ?? Subnet.defaultBlockLength(prefix)
+        self.isAutomatic = isAutomatic
+    }
+
+    /// At least 16 blocks where the prefix holds them, at most 64 (IPv4) or 65,536 (IPv6) addresses each.
+    package static func defaultBlockLength(_ prefix: IPPrefix) -> Int {
+        min(prefix.family.width, max(prefix.length + 4, prefix.family == .v4 ? 26 : 112))
+    }
+}
+
+/// `networks/ID`.
+package struct NetworkObject: Hashable, Sendable, Codable {
+    package enum State: String, Hashable, Sendable, Codable {
+        /// Created on an engine, its name not learnt yet.
+        case pending
+        case active
+        /// A tombstone: it is to vanish everywhere.
+        case removed
+    }
+    package var v = storeFormat
+    package var id: NetworkID
+    /// What tells it from others with the same subnet: the user's `tulle.network`, or else the id.
+    package var key: String
+    package var name: String?
+    package var state: State
+    package var vni: VNI
+    package var subnets: [Subnet]
+    /// No way out, and no gateway.
+    package var isInternal: Bool
+    package var isAttachable: Bool
+    /// Fixed by the user; nil: follows the nodes' underlays.
+    package var mtu: Int?
+    /// The user's options of network and address driver, without those that agents add.
+    package var options: [String: String]
+    package var addressOptions: [String: String]
+    package var labels: [String: String]
+    /// Where it was created.
+    package var origin: NodeID
+    /// When it became a tombstone: seconds since 1970.
+    package var removed: Int?
+
+    package init(
+        id: NetworkID, key: String, name: String?, state: State, vni: VNI, subnets: [Subnet], isInternal: Bool,
+        isAttachable: Bool = false, mtu: Int?, options: [String: String], addressOptions: [String: String],
+        labels: [String: String] = [:], origin: NodeID
+    ) {
+        self.id = id
+        self.key = key
+        self.name = name
+        self.state = state
+        self.vni = vni
+        self.subnets = subnets
+        self.isInternal = isInternal
+        self.isAttachable = isAttachable
+        self.mtu = mtu
+        self.options = options
+        self.addressOptions = addressOptions
+        self.labels = labels
+        self.origin = origin
+    }
+
+    package var families: [AddressFamily] { subnets.map(\.prefix.family) }
+    package func subnet(of family: AddressFamily) -> Subnet? { subnets.first { $0.prefix.family == family } }
+    package func subnet(containing address: IPAddress) -> Subnet? { subnets.first { $0.prefix.contains(address) } }
+    /// For people.
+    package var displayName: String { name ?? "(\(id.short))" }
+}
+
+/// `blocks/NETWORK/ADDRESS-LENGTH`: only that node allocates from the block. Only it, or its removal, gives it up.
+package struct BlockObject: Hashable, Sendable, Codable {
+    package var v = storeFormat
+    package var node: NodeID
+    /// Grows with each owner.
+    package var fence: UInt64
+    package init(node: NodeID, fence: UInt64) {
+        self.node = node
+        self.fence = fence
+    }
+}
+
+/// `addresses/NETWORK/ADDRESS`: one address that lives on a node which does not own its block.
+package struct AddressObject: Hashable, Sendable, Codable {
+    package var v = storeFormat
+    package var node: NodeID
+    package init(node: NodeID) { self.node = node }
+}
+
+/// `requests/NETWORK/UUID`: a node without room asks a block's owner for one address. The owner answers by putting the
+/// `AddressObject` and deleting this in one transaction, or by a refusal.
+package struct BorrowObject: Hashable, Sendable, Codable {
+    package var v = storeFormat
+    package var from: NodeID
+    package var owner: NodeID
+    package var block: IPPrefix
+    /// nil: any.
+    package var address: IPAddress?
+    package var refusal: String?
+    package var granted: IPAddress?
+    package init(from: NodeID, owner: NodeID, block: IPPrefix, address: IPAddress?) {
+        self.from = from
+        self.owner = owner
+        self.block = block
+        self.address = address
+    }
+}
+
+/// `endpoints/NETWORK/ENDPOINT`: for people and for the question who still uses a network. No packet depends on it.
+package struct EndpointObject: Hashable, Sendable, Codable {
+    package var v = storeFormat
+    package var id: EndpointID
+    package var network: NetworkID
+    package var node: NodeID
+    package var name: String?
+    package var addresses: [IPAddress]
+    package var mac: MACAddress
+    /// Seconds since 1970.
+    package var created: Int
+    package init(
+        id: EndpointID, network: NetworkID, node: NodeID, name: String?, addresses: [IPAddress], mac: MACAddress,
+        created: Int
+    ) {
+        self.id = id
+        self.network = network
+        self.node = node
+        self.name = name
+        self.addresses = addresses
+        self.mac = mac
+        self.created = created
+    }
+}

@@ -1,0 +1,124 @@
+/// Compares what should be with what is, and orders the difference: a pure function, without memory.
+///
+/// The order within a namespace: the filter first, so that nothing passes unguarded; then deletions, links before what
+/// hangs on the new ones, addresses before neighbours and routes; and last, out of the filter's sets, what is gone.
+/// A second look after the steps were applied finds what the kernel itself dropped on the way (routes of a link that
+/// went down), so a caller plans until the plan is empty.
+
+package enum Planner {
+    package static func plan(_ id: NamespaceID, desired: NamespaceState?, observed: NamespaceState?) -> [Step] {
+        guard let desired else {
+            guard observed != nil, id != .host else { return [] }
+            return [.deleteNamespace(id)]
+        }
+        var steps: [Step] = observed == nil ? [.createNamespace(id)] : []
+        var observed = observed ?? NamespaceState()
+        var removals: [Step] = []
+
+        planFilter(id, desired.filter, observed.filter, &steps, &removals)
+        planLinks(id, desired, &observed, &steps)
+        for (path, value) in desired.sysctls.sorted(by: { $0.key < $1.key }) where observed.sysctls[path] != value {
+            steps.append(.setSysctl(id, path: path, value: value))
+        }
+        planRows(id, desired, observed, &steps)
+        return steps + removals
+    }
+
+    private static func planFilter(
+        _ id: NamespaceID, _ desired: PacketFilter?, _ observed: PacketFilter?, _ steps: inout [Step],
+        _ removals: inout [Step]
+    ) {
+        guard desired != observed else { return }
+        guard let desired, let observed, desired.hasSameRules(as: observed) else {
+            steps.append(.setFilter(id, desired))
+            return
+        }
+        for (name, set) in desired.sets.sorted(by: { $0.key < $1.key }) {
+            let present = observed.sets[name]?.elements ?? []
+            let add = set.elements.subtracting(present)
+            let remove = present.subtracting(set.elements)
+            if !add.isEmpty { steps.append(.changeSet(id, set: name, type: set.type, add: add, remove: [])) }
+            if !remove.isEmpty { removals.append(.changeSet(id, set: name, type: set.type, add: [], remove: remove)) }
+        }
+    }
+
+    /// Leaves in `observed` only what survives the steps.
+    private static func planLinks(
+        _ id: NamespaceID, _ desired: NamespaceState, _ observed: inout NamespaceState, _ steps: inout [Step]
+    ) {
+        for (name, link) in observed.links.sorted(by: { $0.key < $1.key }) {
+            let wanted = desired.links[name]
+            guard wanted == nil || wanted?.kind != link.kind, link.kind != .loopback else { continue }
+            steps.append(.deleteLink(id, name))
+            observed.links[name] = nil
+            observed.addresses = observed.addresses.filter { $0.link != name }
+            observed.neighbors = observed.neighbors.filter { $0.key.link != name }
+            observed.forwarding = observed.forwarding.filter { $0.key.link != name }
+            observed.routes = observed.routes.filter { $0.value.link != name }
+        }
+        for (name, link) in desired.links.sorted(by: { $0.key < $1.key }) {
+            if let present = observed.links[name] {
+                let mac = link.mac != nil && link.mac != present.mac ? link.mac : nil
+                let mtu = link.mtu != nil && link.mtu != present.mtu ? link.mtu : nil
+                let isUp = link.isUp != present.isUp ? link.isUp : nil
+                guard mac != nil || mtu != nil || isUp != nil else { continue }
+                steps.append(
+                    .changeLink(id, name, mac: mac, mtu: mtu, isUp: isUp, sandbox: mtu == nil ? nil : link.sandbox))
+            } else if link.kind == .loopback {
+                // In a namespace that is about to be made.
+                steps.append(.changeLink(id, name, mac: nil, mtu: nil, isUp: true, sandbox: nil))
+            } else if link.kind != .veth || link.peer != nil {
+                // A pair without a peer's description is made from its other end.
+                steps.append(.createLink(id, name, link))
+            }
+        }
+    }
+
+    private static func planRows(
+        _ id: NamespaceID, _ desired: NamespaceState, _ observed: NamespaceState, _ steps: inout [Step]
+    ) {
+        // What hangs on a pair that its other end has yet to make must wait for it.
+        func exists(_ link: String) -> Bool {
+            guard let wanted = desired.links[link] else { return false }
+            return observed.links[link] != nil || wanted.kind != .veth || wanted.peer != nil
+        }
+        for row in observed.addresses.subtracting(desired.addresses).sorted(by: \.sortKey) {
+            steps.append(.deleteAddress(id, row))
+        }
+        for (key, _) in observed.neighbors where desired.neighbors[key] == nil { steps.append(.deleteNeighbor(id, key)) }
+        for (key, _) in observed.forwarding where desired.forwarding[key] == nil {
+            steps.append(.deleteForwarding(id, key))
+        }
+        for (key, _) in observed.routes where desired.routes[key] == nil { steps.append(.deleteRoute(id, key)) }
+
+        for row in desired.addresses.subtracting(observed.addresses).sorted(by: \.sortKey) where exists(row.link) {
+            steps.append(.addAddress(id, row))
+        }
+        for (key, mac) in desired.neighbors where observed.neighbors[key] != mac { steps.append(.setNeighbor(id, key, mac)) }
+        for (key, remote) in desired.forwarding where observed.forwarding[key] != remote {
+            steps.append(.setForwarding(id, key, remote))
+        }
+        for (key, target) in desired.routes where observed.routes[key] != target {
+            if observed.routes[key] == .foreign { steps.append(.deleteRoute(id, key)) }
+            steps.append(.setRoute(id, key, target))
+        }
+    }
+}
+
+extension Link {
+    /// The container's namespace, where the far end's MTU follows ours.
+    package var sandbox: String? {
+        guard case .sandbox(let path, _, _) = peer?.place else { return nil }
+        return path
+    }
+}
+
+extension LinkAddress {
+    fileprivate var sortKey: String { "\(link) \(address)" }
+}
+
+extension Sequence {
+    fileprivate func sorted(by key: KeyPath<Element, String>) -> [Element] {
+        sorted { $0[keyPath: key] < $1[keyPath: key] }
+    }
+}

@@ -1,0 +1,93 @@
+/// Steps as people write them: in the words of iproute2 and nft, for `tulle plan`, logs and errors.
+import Addressing
+
+extension Step: CustomStringConvertible {
+    package var description: String {
+        let place = namespace.pinName.map { "-n \($0) " } ?? ""
+        switch self {
+        case .createNamespace(let id): return "ip netns add \(id)"
+        case .deleteNamespace(let id): return "ip netns del \(id)"
+        case .createLink(_, let name, let link): return "ip \(place)link add \(name) \(link.words)"
+        case .deleteLink(_, let name): return "ip \(place)link del \(name)"
+        case .changeLink(_, let name, mac: let mac, mtu: let mtu, isUp: let isUp, sandbox: let sandbox):
+            let words = [
+                mac.map { "address \($0)" }, mtu.map { "mtu \($0)" }, isUp.map { $0 ? "up" : "down" },
+                sandbox.map { "(and in the container \($0))" },
+            ]
+            return "ip \(place)link set \(name) \(words.compactMap { $0 }.joined(separator: " "))"
+        case .addAddress(_, let row): return "ip \(place)address add \(row.address) dev \(row.link)"
+        case .deleteAddress(_, let row): return "ip \(place)address del \(row.address) dev \(row.link)"
+        case .setNeighbor(_, let key, let mac):
+            return "ip \(place)neighbour replace \(key.address) lladdr \(mac) dev \(key.link)"
+        case .deleteNeighbor(_, let key): return "ip \(place)neighbour del \(key.address) dev \(key.link)"
+        case .setForwarding(_, let key, let remote):
+            return "bridge \(place)fdb replace \(key.mac) dst \(remote) dev \(key.link) self"
+        case .deleteForwarding(_, let key): return "bridge \(place)fdb del \(key.mac) dev \(key.link) self"
+        case .setRoute(_, let key, let target): return "ip \(place)route replace \(target.words(to: key))"
+        case .deleteRoute(_, let key): return "ip \(place)route del \(key.words)"
+        case .setSysctl(_, path: let path, value: let value):
+            return (namespace == .host ? "" : "ip netns exec \(namespace) ") + "sysctl -w \(path)=\(value)"
+        case .setFilter(_, nil): return "nft delete table inet tulle (in \(namespace))"
+        case .setFilter(_, let filter?):
+            let rules = filter.chains.values.map(\.rules.count).reduce(0, +)
+            return "nft replace table inet tulle with \(rules) rules (in \(namespace))"
+        case .changeSet(_, set: let set, type: _, add: let add, remove: let remove):
+            let words = [
+                add.isEmpty ? nil : "add { \(add.map(\.words).sorted().joined(separator: ", ")) }",
+                remove.isEmpty ? nil : "delete { \(remove.map(\.words).sorted().joined(separator: ", ")) }",
+            ]
+            return "nft element inet tulle \(set) \(words.compactMap { $0 }.joined(separator: " ")) (in \(namespace))"
+        }
+    }
+}
+
+extension Link {
+    fileprivate var words: String {
+        var words: [String] = []
+        if let mac { words.append("address \(mac)") }
+        if let mtu { words.append("mtu \(mtu)") }
+        switch kind {
+        case .loopback: words.append("type loopback")
+        case .vxlan(let vxlan): words.append("type vxlan id \(vxlan.vni) dstport \(vxlan.port) local \(vxlan.local) nolearning")
+        case .veth: words.append("type veth")
+        case .other(let name): words.append("type \(name)")
+        }
+        switch peer?.place {
+        case .namespace(let id)?: words.append("peer \(peer?.name ?? "-") in \(id)")
+        case .sandbox(let path, let addresses, _)?:
+            words.append("peer in the container \(path) with \(addresses.map(\.description).joined(separator: ", "))")
+        case nil: break
+        }
+        return words.joined(separator: " ")
+    }
+}
+
+extension RouteKey {
+    fileprivate var words: String {
+        let isUsual = self == RouteKey(destination: destination)
+        return destination.description + (isUsual ? "" : " metric \(metric)")
+    }
+}
+
+extension RouteTarget {
+    fileprivate func words(to key: RouteKey) -> String {
+        switch self {
+        case .link(let name): "\(key.words) dev \(name)"
+        case .via(let address, let name) where address.family == key.destination.family:
+            "\(key.words) via \(address) dev \(name) onlink"
+        case .via(let address, let name):
+            "\(key.words) via \(address.family == .v6 ? "inet6" : "inet") \(address) dev \(name) onlink"
+        case .unreachable: "unreachable \(key.words)"
+        case .foreign: "\(key.words) (not ours)"
+        }
+    }
+}
+
+extension FilterElement {
+    fileprivate var words: String {
+        switch self {
+        case .address(let address): address.description
+        case .guarded(let link, let mac, let address): "\(link) . \(mac) . \(address)"
+        }
+    }
+}

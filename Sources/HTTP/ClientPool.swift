@@ -1,0 +1,72 @@
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+
+/// The unused connections of a client, the most recent last. Lives on the loop.
+final class ClientPool {
+    let address: HTTPAddress
+    let limits: HTTPClient.Limits
+    let loop: any EventLoop
+    private var idle: [(connection: ClientConnection, since: NIODeadline)] = []
+    private var isShutDown = false
+
+    init(_ address: HTTPAddress, limits: HTTPClient.Limits, loop: any EventLoop) {
+        self.address = address
+        self.limits = limits
+        self.loop = loop
+    }
+
+    /// A connection that was still open when last heard of.
+    func take() -> ClientConnection? {
+        let oldest = NIODeadline.now() - TimeAmount(limits.idle)
+        for (connection, since) in idle where since < oldest { connection.close() }
+        idle.removeAll { $0.since < oldest }
+        return idle.popLast()?.connection
+    }
+
+    func giveBack(_ connection: ClientConnection) {
+        guard !isShutDown, idle.count < limits.idleConnections else { return connection.close() }
+        idle.append((connection, NIODeadline.now()))
+    }
+
+    func forget(_ connection: ClientConnection) { idle.removeAll { $0.connection === connection } }
+
+    func shutDown() {
+        isShutDown = true
+        for (connection, _) in idle { connection.close() }
+        idle = []
+    }
+
+    func connect(timeout: TimeAmount) -> EventLoopFuture<ClientConnection>.Isolated {
+        var decoding = NIOHTTPDecoderLimitConfiguration()
+        decoding.maxHeaderFieldSize = limits.headerBytes
+        decoding.maxHeaderListSize = limits.headerBytes
+        let pool = NIOLoopBound(self, eventLoop: loop)
+        let bootstrap = ClientBootstrap(group: loop).connectTimeout(timeout).channelInitializer { [decoding] channel in
+            channel.eventLoop.makeCompletedFuture {
+                let connection = ClientConnection(pool: pool.value)
+                let pipeline = channel.pipeline.syncOperations
+                try pipeline.addHandler(ArrivalWatcher { connection.arrived() })
+                try pipeline.addHTTPClientHandlers(
+                    leftOverBytesStrategy: .dropBytes, enableOutboundHeaderValidation: true,
+                    encoderConfiguration: HTTPRequestEncoder.Configuration(), decoderLimitConfiguration: decoding,
+                    withClientUpgrade: nil)
+                try pipeline.addHandler(connection)
+            }
+        }
+        let channel: EventLoopFuture<any Channel>
+        switch address {
+        case .unix(let path):
+            channel = bootstrap.connect(unixDomainSocketPath: path)
+        case .tcp(let host, let port):
+            let tcp = bootstrap.channelOption(.socketOption(.so_keepalive), value: 1)
+                .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            if let numeric = try? SocketAddress(ipAddress: host, port: port) {
+                channel = tcp.connect(to: numeric)
+            } else {
+                channel = tcp.connect(host: host, port: port)
+            }
+        }
+        return channel.assumeIsolated().flatMapThrowing { try $0.pipeline.syncOperations.handler(type: ClientConnection.self) }
+    }
+}

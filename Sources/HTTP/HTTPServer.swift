@@ -1,0 +1,141 @@
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+
+/// An HTTP/1.1 server on a unix socket or a TCP port.
+///
+/// A connection is accepted on `HTTPLoop` and gets a pipeline: bytes → `ArrivalWatcher` (starts the request's clock) → NIO's
+/// decoder → `ServerConnection`, which gathers one whole request, runs the handler in a task, and writes the answer.
+/// `ServerCore` knows all connections, so that `stop` can end them. Everything but the handlers runs on the one loop, so
+/// none of it needs a lock.
+package final class HTTPServer: Sendable {
+    /// Where it listens, with the real port when 0 was asked for.
+    package let address: HTTPAddress
+    private let core: NIOLoopBoundBox<ServerCore>
+    private let socketFile: UnixSocketFile?
+
+    private init(address: HTTPAddress, core: NIOLoopBoundBox<ServerCore>, socketFile: UnixSocketFile?) {
+        self.address = address
+        self.core = core
+        self.socketFile = socketFile
+    }
+
+    /// Starts to listen. A handler's task is cancelled when its connection breaks. Without `stop` it serves until
+    /// the process ends.
+    package static func start(
+        on address: HTTPAddress, limits: HTTPLimits = HTTPLimits(), handler: @escaping HTTPHandler
+    ) async throws(HTTPError) -> HTTPServer {
+        let loop = HTTPLoop.shared
+        let core = NIOLoopBoundBox.makeBoxSendingValue(ServerCore(loop: loop, limits: limits, handler: handler), eventLoop: loop)
+        let bootstrap = ServerBootstrap(group: loop)
+            .serverChannelOption(.backlog, value: 512)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            // A client may end its side after the request and still wait for the answer.
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
+            .childChannelInitializer { channel in
+                loop.makeCompletedFuture { try core.value.admit(channel) }
+            }
+        var socketFile: UnixSocketFile?
+        do {
+            let listener: any Channel
+            switch address {
+            case .unix(let path):
+                let socket = try UnixSocketFile.listen(at: path, mode: limits.socketMode)
+                socketFile = socket.file
+                listener = try await bootstrap.withBoundSocket(socket.descriptor).get()
+            case .tcp(let host, let port):
+                let tcp = bootstrap.childChannelOption(.socketOption(.so_keepalive), value: 1)
+                    .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                if let numeric = try? SocketAddress(ipAddress: host, port: port) {
+                    listener = try await tcp.bind(to: numeric).get()
+                } else {
+                    listener = try await tcp.bind(host: host, port: port).get()
+                }
+            }
+            try await loop.submit { core.value.listener = listener }.get()
+            return HTTPServer(address: address.withPort(listener.localAddress?.port), core: core, socketFile: socketFile)
+        } catch {
+            socketFile?.remove()
+            throw HTTPError(error, "listen on \(address)")
+        }
+    }
+
+    /// Accepts no more, removes its socket file, closes idle connections, lets running requests finish for
+    /// `limits.drain`, then closes them and cancels their handlers. Returns even if a handler never does.
+    package func stop() async {
+        socketFile?.remove()
+        let core = self.core
+        // The future of a stop never fails.
+        try? await HTTPLoop.shared.flatSubmit { core.value.stop() }.get()
+    }
+}
+
+extension HTTPAddress {
+    fileprivate func withPort(_ real: Int?) -> HTTPAddress {
+        if case .tcp(let host, 0) = self, let real { return .tcp(host: host, port: real) }
+        return self
+    }
+}
+
+/// The server's connections. Lives on the loop.
+final class ServerCore {
+    let loop: any EventLoop
+    let limits: HTTPLimits
+    let handler: HTTPHandler
+    var listener: (any Channel)?
+    private var connections: [ObjectIdentifier: ServerConnection] = [:]
+    private var stopping: EventLoopPromise<Void>?
+    private var reservedBytes = 0
+
+    init(loop: any EventLoop, limits: HTTPLimits, handler: @escaping HTTPHandler) {
+        self.loop = loop
+        self.limits = limits
+        self.handler = handler
+    }
+
+    /// Sets up an accepted connection; an error closes it.
+    func admit(_ channel: any Channel) throws {
+        guard stopping == nil, connections.count < limits.connections else { throw ChannelError.ioOnClosedChannel }
+        let connection = ServerConnection(core: self)
+        var decoding = NIOHTTPDecoderLimitConfiguration()
+        decoding.maxHeaderFieldSize = limits.headerBytes
+        decoding.maxHeaderListSize = limits.headerBytes
+        let pipeline = channel.pipeline.syncOperations
+        try pipeline.addHandler(ArrivalWatcher { connection.arrived() })
+        try pipeline.configureHTTPServerPipeline(
+            withPipeliningAssistance: false, withErrorHandling: false,
+            withEncoderConfiguration: HTTPResponseEncoder.Configuration(), withDecoderLimitConfiguration: decoding)
+        try pipeline.addHandler(connection)
+        connections[ObjectIdentifier(connection)] = connection
+    }
+
+    /// Room for that much more of a body; false when there is none.
+    func reserve(_ bytes: Int) -> Bool {
+        guard reservedBytes + bytes <= limits.allBodiesBytes else { return false }
+        reservedBytes += bytes
+        return true
+    }
+    func release(_ bytes: Int) { reservedBytes -= bytes }
+
+    func ended(_ connection: ServerConnection) {
+        connections[ObjectIdentifier(connection)] = nil
+        if connections.isEmpty { stopping?.succeed() }
+    }
+
+    func stop() -> EventLoopFuture<Void> {
+        if let stopping { return stopping.futureResult }
+        let stopped = loop.makePromise(of: Void.self)
+        stopping = stopped
+        for connection in connections.values { connection.drain() }
+        if connections.isEmpty { stopped.succeed() }
+        let remaining = NIOLoopBound(self, eventLoop: loop)
+        let timer = loop.scheduleTask(in: TimeAmount(limits.drain)) {
+            for connection in remaining.value.connections.values { connection.close() }
+        }
+        stopped.futureResult.whenComplete { _ in timer.cancel() }
+        guard let listener else { return stopped.futureResult }
+        let closed = listener.closeFuture
+        listener.close(promise: nil)
+        return stopped.futureResult.and(closed).map { _ in }
+    }
+}

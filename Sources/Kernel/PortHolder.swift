@@ -1,0 +1,61 @@
+/// Who has a port: for the text of an error, so it takes its time and never fails.
+import Glibc
+
+package enum PortHolder {
+    /// "dnsmasq (process 812)", or words for a holder that is no process of this host's; of the calling thread's network namespace.
+    static func udp(_ port: UInt16) -> String { holder("udp", port) }
+    package static func tcp(_ port: UInt16) -> String { holder("tcp", port) }
+
+    private static func holder(_ transport: String, _ port: UInt16) -> String {
+        let inodes = Set(["", "6"].flatMap { sockets("/proc/thread-self/net/\(transport)\($0)", port: port) })
+        guard !inodes.isEmpty else { return "somebody unknown" }
+        return process(holding: Set(inodes.map { "socket:[\($0)]" })) ?? "the kernel itself (a tunnel device) or a process out of sight"
+    }
+
+    /// The inodes in a table of proc(5): the second word of a line is ADDRESS:PORT in hexadecimal, the tenth the inode.
+    private static func sockets(_ table: String, port: UInt16) -> [String] {
+        lines(table).compactMap { line in
+            let words = line.split(separator: " ")
+            guard words.count > 9, let end = words[1].split(separator: ":").last, UInt16(end, radix: 16) == port else { return nil }
+            return String(words[9])
+        }
+    }
+
+    private static func process(holding links: Set<String>) -> String? {
+        for process in names("/proc") where Int32(process) != nil {
+            let descriptors = "/proc/\(process)/fd"
+            guard names(descriptors).contains(where: { links.contains(target("\(descriptors)/\($0)")) }) else { continue }
+            return "\(lines("/proc/\(process)/comm").first ?? "a program") (process \(process))"
+        }
+        return nil
+    }
+
+    private static func names(_ directory: String) -> [String] {
+        guard let stream = opendir(directory) else { return [] }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            names.append(withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) })
+        }
+        return names
+    }
+
+    private static func target(_ link: String) -> String {
+        var room = [CChar](repeating: 0, count: 256)
+        let count = readlink(link, &room, room.count)
+        return String(decoding: room.prefix(max(count, 0)).map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+
+    private static func lines(_ path: String) -> [String] {
+        guard let file = fopen(path, "re") else { return [] }
+        defer { fclose(file) }
+        var lines: [String] = []
+        var line: UnsafeMutablePointer<CChar>?
+        var room = 0
+        while getline(&line, &room, file) > 0 {
+            if let line { lines.append(String(String(cString: line).prefix { $0 != "\n" })) }
+        }
+        free(line)
+        return lines
+    }
+}

@@ -1,0 +1,86 @@
+/// The local API's client: one method a route. A call sends one request, waits at most `timeout` for the whole answer, and turns
+/// whatever went wrong into a `LocalError` that tells an absent agent from a forbidden one and from one that refuses.
+import HTTP
+
+package struct LocalClient: Sendable {
+    private let client: HTTPClient
+    private let socket: String
+    private let timeout: Duration
+
+    /// - Parameter socket: the path of the agent's unix socket.
+    package init(socket: String, timeout: Duration = .seconds(10)) {
+        var limits = HTTPClient.Limits()
+        limits.bodyBytes = 64 << 20
+        client = HTTPClient(.unix(path: socket), limits: limits)
+        self.socket = socket
+        self.timeout = timeout
+    }
+
+    package func status() async throws(LocalError) -> StatusReport { try await get(.status) }
+    package func networks() async throws(LocalError) -> [NetworkReport] { try await get(.networks) }
+    package func endpoints() async throws(LocalError) -> [EndpointReport] { try await get(.endpoints) }
+    package func nodes() async throws(LocalError) -> [NodeReport] { try await get(.nodes) }
+    package func plan() async throws(LocalError) -> [PlanReport] { try await get(.plan) }
+    package func token() async throws(LocalError) -> TokenReport { try await get(.token) }
+    package func acceptStore() async throws(LocalError) -> StoreAcceptReport { try await get(.storeAccept) }
+    /// Prometheus text.
+    package func metrics() async throws(LocalError) -> String {
+        String(decoding: try await answer(.metrics).body, as: UTF8.self)
+    }
+
+    private func get<Report: Decodable>(_ route: LocalRoute) async throws(LocalError) -> Report {
+        let body = try await answer(route).body
+        do {
+            return try LocalJSON.decode(Report.self, from: body)
+        } catch {
+            throw badAnswer(route, "the answer at \(socket) is not understood (\(error))")
+        }
+    }
+
+    private func answer(_ route: LocalRoute) async throws(LocalError) -> HTTPResponse {
+        let response: HTTPResponse
+        do {
+            response = try await client.send(HTTPRequest(route.method, route.path), timeout: timeout)
+        } catch let error as HTTPError {
+            throw failure(route, error)
+        } catch {
+            throw LocalError(.unreachable, operation(route), cause: "the agent does not answer at \(socket): \(error)")
+        }
+        guard (200..<300).contains(response.status) else { throw refusal(route, response) }
+        return response
+    }
+
+    private func failure(_ route: LocalRoute, _ error: HTTPError) -> LocalError {
+        switch error.code {
+        case .permissionDenied:
+            return LocalError(
+                .permission, operation(route), cause: "no permission for the agent's socket \(socket)",
+                remedy: "use sudo, or join the socket's group")
+        case .malformed, .tooLarge:
+            return badAnswer(route, "what answers at \(socket) is not understood: \(error.cause)")
+        case .badAddress:
+            return LocalError(
+                .unreachable, operation(route), cause: "the agent cannot be at \(socket): \(error.cause)",
+                remedy: "give the socket's path with --socket")
+        default:
+            return LocalError(
+                .unreachable, operation(route), cause: "the agent does not answer at \(socket): \(error.cause)",
+                remedy: "start it with: systemctl start tulle")
+        }
+    }
+
+    private func refusal(_ route: LocalRoute, _ response: HTTPResponse) -> LocalError {
+        if let report = try? LocalJSON.decode(ErrorReport.self, from: response.body) {
+            return LocalError(response.status == 403 ? .permission : .refused, operation(route), cause: report.error)
+        }
+        return badAnswer(route, "the agent at \(socket) answered \(operation(route)) with status \(response.status)")
+    }
+
+    private func badAnswer(_ route: LocalRoute, _ cause: String) -> LocalError {
+        LocalError(
+            .badAnswer, operation(route), cause: cause,
+            remedy: "compare the versions: this program is \(tulleVersion), the agent's is in `systemctl status tulle`")
+    }
+
+    private func operation(_ route: LocalRoute) -> String { "\(route.method) \(route.path)" }
+}

@@ -1,0 +1,30 @@
+/// The routes of the agent's local API: HTTP/1.1 on the unix socket `tulle.sock` in the run directory, mode 0660.
+///
+/// Answers are JSON reports (status 200), the text of `metrics`, or an `ErrorReport` with another status. Within `/v1` fields
+/// are only added, so a reader ignores those that it does not know.
+package struct LocalRoute: Hashable, Sendable {
+    package let method: String
+    package let path: String
+
+    /// Answers a `StatusReport`.
+    package static let status = LocalRoute(method: "GET", path: "/v1/status")
+    /// Answers `[NetworkReport]`.
+    package static let networks = LocalRoute(method: "GET", path: "/v1/networks")
+    /// Answers `[EndpointReport]`, those of all nodes.
+    package static let endpoints = LocalRoute(method: "GET", path: "/v1/endpoints")
+    /// Answers `[NodeReport]`.
+    package static let nodes = LocalRoute(method: "GET", path: "/v1/nodes")
+    /// Answers `[PlanReport]`: what the reconcile loop would change now.
+    package static let plan = LocalRoute(method: "GET", path: "/v1/plan")
+    /// Answers a `TokenReport`.
+    package static let token = LocalRoute(method: "GET", path: "/v1/token")
+    /// Takes the store as it is now for the truth, although it is not the one that this node knew; answers a `StoreAcceptReport`.
+    package static let storeAccept = LocalRoute(method: "POST", path: "/v1/store/accept")
+    /// Answers Prometheus text.
+    package static let metrics = LocalRoute(method: "GET", path: "/metrics")
+
+    package static let all = [status, networks, endpoints, nodes, plan, token, storeAccept, metrics]
+
+    /// The socket's name in the run directory.
+    package static let socketName = "tulle.sock"
+}

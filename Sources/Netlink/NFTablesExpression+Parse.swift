@@ -1,0 +1,90 @@
+/// Reading expressions back, so that an observer can tell whether a rule still does what it was made to do. Each is either
+/// exactly one of ours or `other`: an attribute that changes its meaning must not be overlooked.
+import CLinux
+
+extension NFTablesExpression {
+    /// - Parameter attributes: NFTA_EXPR_….
+    init(_ attributes: NetlinkAttributes) throws(NetlinkError) {
+        let name = try attributes.required(NFTA_EXPR_NAME.rawValue).string
+        let data = attributes[NFTA_EXPR_DATA.rawValue]?.attributes ?? NetlinkAttributes(UnsafeRawBufferPointer(start: nil, count: 0))
+        self = try Self.known(name, Fields(attributes: data)) ?? .other(name)
+    }
+
+    private static func known(_ name: String, _ data: Fields) throws(NetlinkError) -> Self? {
+        switch name {
+        case "meta":
+            guard let key = try data.number(NFTA_META_KEY.rawValue).flatMap(Meta.init),
+                let register = try data.register(NFTA_META_DREG.rawValue)
+            else { return nil }
+            return .meta(key, into: register)
+        case "payload":
+            guard let header = try data.number(NFTA_PAYLOAD_BASE.rawValue).flatMap(Header.init),
+                let offset = try data.number(NFTA_PAYLOAD_OFFSET.rawValue), let count = try data.number(NFTA_PAYLOAD_LEN.rawValue),
+                let register = try data.register(NFTA_PAYLOAD_DREG.rawValue)
+            else { return nil }
+            return .payload(header, offset: offset, count: count, into: register)
+        case "ct":
+            guard try data.number(NFTA_CT_KEY.rawValue) == NFT_CT_STATE.rawValue,
+                let register = try data.register(NFTA_CT_DREG.rawValue)
+            else { return nil }
+            return .connectionState(into: register)
+        case "bitwise":
+            guard let source = try data.register(NFTA_BITWISE_SREG.rawValue),
+                let target = try data.register(NFTA_BITWISE_DREG.rawValue), source == target,
+                try data.number(NFTA_BITWISE_OP.rawValue) ?? 0 == NFT_BITWISE_MASK_XOR.rawValue,
+                let mask = data.bytes(NFTA_BITWISE_MASK.rawValue), let flip = data.bytes(NFTA_BITWISE_XOR.rawValue),
+                flip == mask.map({ _ in 0 })
+            else { return nil }
+            return .mask(target, mask)
+        case "cmp":
+            guard let register = try data.register(NFTA_CMP_SREG.rawValue),
+                let comparison = try data.number(NFTA_CMP_OP.rawValue).flatMap(Comparison.init),
+                let bytes = data.bytes(NFTA_CMP_DATA.rawValue)
+            else { return nil }
+            return .compare(register, comparison, bytes)
+        case "lookup":
+            let flags = try data.number(NFTA_LOOKUP_FLAGS.rawValue) ?? 0
+            guard let register = try data.register(NFTA_LOOKUP_SREG.rawValue), data.attributes[NFTA_LOOKUP_DREG.rawValue] == nil,
+                let set = data.attributes[NFTA_LOOKUP_SET.rawValue]?.string, flags & ~NFT_LOOKUP_F_INV.rawValue == 0
+            else { return nil }
+            return .lookup(register, set: set, isInverted: flags != 0)
+        case "objref":
+            guard try data.number(NFTA_OBJREF_IMM_TYPE.rawValue) == UInt32(NFT_OBJECT_COUNTER),
+                let counter = data.attributes[NFTA_OBJREF_IMM_NAME.rawValue]?.string
+            else { return nil }
+            return .count(counter)
+        case "immediate":
+            guard try data.number(NFTA_IMMEDIATE_DREG.rawValue) == NFT_REG_VERDICT.rawValue,
+                let value = data.attributes[NFTA_IMMEDIATE_DATA.rawValue]?.attributes[NFTA_DATA_VERDICT.rawValue]?.attributes,
+                let verdict = try Fields(attributes: value).number(NFTA_VERDICT_CODE.rawValue).flatMap(Verdict.init)
+            else { return nil }
+            return .verdict(verdict)
+        case "notrack": return .untrack
+        case "masq": return data.attributes.isEmpty ? .masquerade : nil
+        default: return nil
+        }
+    }
+}
+
+/// The attributes of one expression.
+private struct Fields {
+    var attributes: NetlinkAttributes
+
+    func number(_ type: UInt32) throws(NetlinkError) -> UInt32? { try attributes[type]?.bigEndian(UInt32.self) }
+
+    func register(_ type: UInt32) throws(NetlinkError) -> NFTablesRegister? {
+        guard let number = try number(type) else { return nil }
+        return NFTablesRegister(number: number)
+    }
+
+    func bytes(_ type: UInt32) -> [UInt8]? {
+        attributes[type]?.attributes[NFTA_DATA_VALUE.rawValue].map { Array($0.payload) }
+    }
+}
+
+extension NetlinkAttributes {
+    fileprivate var isEmpty: Bool {
+        var walk = self
+        return walk.next() == nil
+    }
+}

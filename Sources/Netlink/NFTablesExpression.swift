@@ -1,0 +1,148 @@
+/// One instruction of a rule. The kernel runs a rule's instructions in order on sixteen registers of 32 bits; the first
+/// comparison or lookup that fails ends the rule, and what comes last says what becomes of the packet.
+///
+///     expression { name, data { attributes of that kind of expression } }
+///
+/// Source: linux/netfilter/nf_tables.h (enum nft_expr_attributes and following), net/netfilter/nft_*.c.
+import CLinux
+
+package enum NFTablesExpression: Hashable, Sendable {
+    /// Register := a fact about the packet. Names take 16 bytes padded with zeros, device types 2 in host order, protocols 1.
+    case meta(Meta, into: NFTablesRegister)
+    /// Registers := bytes of a header. Ends the rule when the packet has no such bytes.
+    case payload(Header, offset: UInt32, count: UInt32, into: NFTablesRegister)
+    /// Register := conntrack's state of the packet, as a bit set in host order (NF_CT_STATE_BIT).
+    case connectionState(into: NFTablesRegister)
+    /// Registers &= the mask.
+    case mask(NFTablesRegister, [UInt8])
+    /// Go on only if so. As many bytes are compared as are given, in the order of a dictionary.
+    case compare(NFTablesRegister, Comparison, [UInt8])
+    /// Go on only if the registers are a key in the set (or, inverted, are none).
+    case lookup(NFTablesRegister, set: String, isInverted: Bool)
+    /// Adds the packet to the named counter.
+    case count(String)
+    case verdict(Verdict)
+    /// No connection tracking for this packet.
+    case untrack
+    /// Source address := that of the output device.
+    case masquerade
+    /// One that we never make, by the kernel's name. Only read: sent, it lacks its data.
+    case other(String)
+
+    /// enum nft_meta_keys.
+    package enum Meta: UInt32, Hashable, Sendable, CaseIterable {
+        case inputName = 6
+        case outputName = 7
+        /// ARPHRD_….
+        case inputType = 8
+        /// NFPROTO_….
+        case networkProtocol = 15
+        /// IPPROTO_…, behind IPv6's extension headers.
+        case transportProtocol = 16
+    }
+    /// enum nft_payload_bases.
+    package enum Header: UInt32, Hashable, Sendable, CaseIterable {
+        case link, network, transport
+    }
+    /// enum nft_cmp_ops.
+    package enum Comparison: UInt32, Hashable, Sendable, CaseIterable {
+        case equal, notEqual, less, lessOrEqual, greater, greaterOrEqual
+    }
+    /// linux/netfilter.h.
+    package enum Verdict: UInt32, Hashable, Sendable, CaseIterable {
+        case drop = 0
+        case accept = 1
+    }
+}
+
+/// The first of the 32-bit registers that an instruction uses: 0 to 15. The kernel has two numberings for them, one of
+/// which counts in steps of four; it reads both and shows the latter where it can.
+package struct NFTablesRegister: Hashable, Sendable {
+    package var word: UInt32
+    package init(_ word: UInt32) { self.word = word }
+
+    init?(number: UInt32) {
+        switch number {
+        case NFT_REG_1.rawValue...NFT_REG_4.rawValue: word = (number - NFT_REG_1.rawValue) * 4
+        case NFT_REG32_00.rawValue...NFT_REG32_15.rawValue: word = number - NFT_REG32_00.rawValue
+        default: return nil
+        }
+    }
+    var number: UInt32 { NFT_REG32_00.rawValue + word }
+}
+
+// MARK: Printing
+
+extension NFTablesExpression {
+    /// The kernel's name for this kind.
+    var name: String {
+        switch self {
+        case .meta: "meta"
+        case .payload: "payload"
+        case .connectionState: "ct"
+        case .mask: "bitwise"
+        case .compare: "cmp"
+        case .lookup: "lookup"
+        case .count: "objref"
+        case .verdict: "immediate"
+        case .untrack: "notrack"
+        case .masquerade: "masq"
+        case .other(let name): name
+        }
+    }
+
+    func write(to writer: inout NetlinkWriter) {
+        writer.nest(NFTA_LIST_ELEM.rawValue) {
+            $0.attribute(NFTA_EXPR_NAME.rawValue, string: name)
+            $0.nest(NFTA_EXPR_DATA.rawValue, writeData)
+        }
+    }
+
+    private func writeData(to writer: inout NetlinkWriter) {
+        switch self {
+        case .meta(let key, let register):
+            writer.attribute(NFTA_META_KEY.rawValue, bigEndian: key.rawValue)
+            writer.attribute(NFTA_META_DREG.rawValue, bigEndian: register.number)
+        case .payload(let header, let offset, let count, let register):
+            writer.attribute(NFTA_PAYLOAD_DREG.rawValue, bigEndian: register.number)
+            writer.attribute(NFTA_PAYLOAD_BASE.rawValue, bigEndian: header.rawValue)
+            writer.attribute(NFTA_PAYLOAD_OFFSET.rawValue, bigEndian: offset)
+            writer.attribute(NFTA_PAYLOAD_LEN.rawValue, bigEndian: count)
+        case .connectionState(let register):
+            writer.attribute(NFTA_CT_KEY.rawValue, bigEndian: NFT_CT_STATE.rawValue)
+            writer.attribute(NFTA_CT_DREG.rawValue, bigEndian: register.number)
+        case .mask(let register, let mask):
+            writer.attribute(NFTA_BITWISE_SREG.rawValue, bigEndian: register.number)
+            writer.attribute(NFTA_BITWISE_DREG.rawValue, bigEndian: register.number)
+            writer.attribute(NFTA_BITWISE_LEN.rawValue, bigEndian: UInt32(mask.count))
+            writer.data(NFTA_BITWISE_MASK.rawValue, mask)
+            writer.data(NFTA_BITWISE_XOR.rawValue, mask.map { _ in 0 })
+        case .compare(let register, let comparison, let bytes):
+            writer.attribute(NFTA_CMP_SREG.rawValue, bigEndian: register.number)
+            writer.attribute(NFTA_CMP_OP.rawValue, bigEndian: comparison.rawValue)
+            writer.data(NFTA_CMP_DATA.rawValue, bytes)
+        case .lookup(let register, let set, let isInverted):
+            writer.attribute(NFTA_LOOKUP_SET.rawValue, string: set)
+            writer.attribute(NFTA_LOOKUP_SREG.rawValue, bigEndian: register.number)
+            writer.attribute(NFTA_LOOKUP_FLAGS.rawValue, bigEndian: isInverted ? NFT_LOOKUP_F_INV.rawValue : 0)
+        case .count(let counter):
+            writer.attribute(NFTA_OBJREF_IMM_TYPE.rawValue, bigEndian: UInt32(NFT_OBJECT_COUNTER))
+            writer.attribute(NFTA_OBJREF_IMM_NAME.rawValue, string: counter)
+        case .verdict(let verdict):
+            writer.attribute(NFTA_IMMEDIATE_DREG.rawValue, bigEndian: NFT_REG_VERDICT.rawValue)
+            writer.nest(NFTA_IMMEDIATE_DATA.rawValue) { data in
+                data.nest(NFTA_DATA_VERDICT.rawValue) {
+                    $0.attribute(NFTA_VERDICT_CODE.rawValue, bigEndian: verdict.rawValue)
+                }
+            }
+        case .untrack, .masquerade, .other: break
+        }
+    }
+}
+
+extension NetlinkWriter {
+    /// Bytes that a register is combined or compared with.
+    fileprivate mutating func data(_ type: UInt32, _ bytes: [UInt8]) {
+        nest(type) { $0.attribute(NFTA_DATA_VALUE.rawValue, bytes: bytes) }
+    }
+}

@@ -1,0 +1,78 @@
+import HTTP
+
+/// Another agent's store, over `StoreService`. Every error reaches the caller: a watch ends with it, and when and how to
+/// try again is the caller's decision. After `unreachable`, `timedOut` and `replayed` a commit's outcome is unknown.
+package struct RemoteStore: Store {
+    private let client: PeerClient
+    private let timeout: Duration
+
+    /// - Parameter timeout: for an answer; a watch waits `StoreMessage.longestWait` longer.
+    package init(_ client: PeerClient, timeout: Duration = .seconds(5)) {
+        self.client = client
+        self.timeout = timeout
+    }
+
+    package func identity() async throws -> StoreIdentity {
+        try await send(HTTPRequest("GET", StoreMessage.Path.identity))
+    }
+
+    package func list(prefix: String) async throws -> StoreSnapshot {
+        try await send(StoreMessage.Path.list, StoreMessage.List(prefix: prefix))
+    }
+
+    package func commit(_ transaction: StoreTransaction) async throws -> StoreOutcome {
+        // Text that is not UTF-8 would arrive altered.
+        try StoreLimits.check(transaction)
+        return try await send(StoreMessage.Path.commit, transaction)
+    }
+
+    package func grantLease(seconds: Int) async throws -> LeaseID {
+        let answer: StoreMessage.Lease = try await send(StoreMessage.Path.grant, StoreMessage.Grant(seconds: seconds))
+        return answer.lease
+    }
+
+    package func renewLease(_ lease: LeaseID) async throws {
+        let _: StoreMessage.Lease = try await send(StoreMessage.Path.renew, StoreMessage.Lease(lease: lease))
+    }
+
+    package func revokeLease(_ lease: LeaseID) async throws {
+        let _: StoreMessage.Lease = try await send(StoreMessage.Path.revoke, StoreMessage.Lease(lease: lease))
+    }
+
+    package func watch(prefix: String, after: Revision) -> AsyncThrowingStream<StoreEvent, any Error> {
+        .following(after) { position in
+            let wait = StoreMessage.longestWait
+            do {
+                return try await send(
+                    StoreMessage.Path.watch, StoreMessage.Watch(prefix: prefix, after: position),
+                    query: ["wait": String(wait)], timeout: timeout + .seconds(wait))
+            } catch is CancellationError {
+                return nil
+            }
+        }
+    }
+
+    private func send<Answer: Decodable>(
+        _ path: String, _ message: some Encodable, query: [String: String] = [:], timeout: Duration? = nil
+    ) async throws -> Answer {
+        try await send(
+            HTTPRequest(
+                "POST", path, query: query, fields: ["Content-Type": "application/json"],
+                body: try StoreMessage.encode(message)),
+            timeout: timeout)
+    }
+
+    private func send<Answer: Decodable>(_ request: HTTPRequest, timeout: Duration? = nil) async throws -> Answer {
+        let response = try await client.send(request, timeout: timeout ?? self.timeout)
+        do {
+            guard response.status == 200 else {
+                throw try StoreMessage.decode(StoreMessage.Failure.self, from: response.body).error
+            }
+            return try StoreMessage.decode(Answer.self, from: response.body)
+        } catch let error as DecodingError {
+            throw StoreError(
+                .badAnswer, "\(request.method) \(request.path) at \(client.address)",
+                cause: "its answer, of status \(response.status), is not understood (\(error))")
+        }
+    }
+}

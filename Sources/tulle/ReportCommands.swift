@@ -1,0 +1,106 @@
+/// The commands that ask the agent.
+import ArgumentParser
+import LocalAPI
+
+struct StatusCommand: ReportCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "How this node is, and what is wrong.", discussion: "Example: tulle status --output json")
+    @OptionGroup var agent: ClientOptions
+    @OptionGroup var form: OutputOptions
+
+    func ask(_ client: LocalClient) async throws(LocalError) -> StatusReport { try await client.status() }
+    func text(_ report: StatusReport, color: Bool) -> String { report.text(now: .now(), color: color) }
+}
+
+struct NetworksCommand: ReportCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "networks", abstract: "The cluster's networks.",
+        discussion: "BLOCKS are this node's; ENDPOINTS are here/everywhere.\n\nExample: tulle networks")
+    @OptionGroup var agent: ClientOptions
+    @OptionGroup var form: OutputOptions
+
+    func ask(_ client: LocalClient) async throws(LocalError) -> [NetworkReport] { try await client.networks() }
+    func text(_ report: [NetworkReport], color: Bool) -> String { report.table.text(color: color) }
+}
+
+struct EndpointsCommand: ReportCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "endpoints", abstract: "The containers on the networks, of all nodes.",
+        discussion: "Example: tulle endpoints --network shop")
+    @OptionGroup var agent: ClientOptions
+    @OptionGroup var form: OutputOptions
+    @Option(help: ArgumentHelp("Only those on this network.", valueName: "NAME"))
+    var network: String?
+    @Option(help: ArgumentHelp("Only those on this node.", valueName: "NAME"))
+    var node: String?
+
+    func ask(_ client: LocalClient) async throws(LocalError) -> [EndpointReport] {
+        try await client.endpoints().filter { (network ?? $0.network) == $0.network && (node ?? $0.node) == $0.node }
+    }
+    func text(_ report: [EndpointReport], color: Bool) -> String { report.table(now: .now()).text(color: color) }
+}
+
+struct NodesCommand: ReportCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "nodes", abstract: "The hosts of the cluster; * marks this one.", discussion: "Example: tulle nodes")
+    @OptionGroup var agent: ClientOptions
+    @OptionGroup var form: OutputOptions
+
+    func ask(_ client: LocalClient) async throws(LocalError) -> [NodeReport] { try await client.nodes() }
+    func text(_ report: [NodeReport], color: Bool) -> String { report.table(now: .now()).text(color: color) }
+}
+
+struct PlanCommand: ReportCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "plan", abstract: "What the agent would change in the kernel now.",
+        discussion: "Nothing, on a host at rest.\n\nExample: tulle plan")
+    @OptionGroup var agent: ClientOptions
+    @OptionGroup var form: OutputOptions
+
+    func ask(_ client: LocalClient) async throws(LocalError) -> [PlanReport] { try await client.plan() }
+    func text(_ report: [PlanReport], color: Bool) -> String { isEmpty(report) ? "" : report.table.text(color: color) }
+    func remark(_ report: [PlanReport]) -> String? { isEmpty(report) ? "nothing to change" : nil }
+    private func isEmpty(_ report: [PlanReport]) -> Bool { report.allSatisfy(\.steps.isEmpty) }
+}
+
+struct TokenCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "token", abstract: "The cluster's shared secret.", subcommands: [Show.self])
+
+    struct Show: ReportCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "show", abstract: "Print the token with which other hosts join.",
+            discussion: "Whoever has it can join: keep it secret.\n\nExample: sudo tulle token show")
+        @OptionGroup var agent: ClientOptions
+        @OptionGroup var form: OutputOptions
+
+        func ask(_ client: LocalClient) async throws(LocalError) -> TokenReport { try await client.token() }
+        func text(_ report: TokenReport, color: Bool) -> String { report.token + "\n" }
+        func remark(_ report: TokenReport) -> String? {
+            report.join.map { "On another host: sudo tulle agent --join \($0) --token TOKEN" }
+        }
+    }
+}
+
+struct StoreCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "store", abstract: "The store of the cluster's truth.", subcommands: [Accept.self])
+
+    struct Accept: ReportCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "accept", abstract: "Take the store as it is now for the truth.",
+            discussion: """
+                An agent refuses a store that was emptied, went back in time or is another cluster's, and changes nothing. \
+                When that store is meant, this command says so to this node's agent.
+
+                Example: sudo tulle store accept
+                """)
+        @OptionGroup var agent: ClientOptions
+        @OptionGroup var form: OutputOptions
+
+        func ask(_ client: LocalClient) async throws(LocalError) -> StoreAcceptReport { try await client.acceptStore() }
+        func text(_ report: StoreAcceptReport, color: Bool) -> String {
+            "accepted cluster \(report.cluster) at revision \(report.revision)\n"
+        }
+    }
+}

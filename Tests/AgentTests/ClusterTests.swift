@@ -1,0 +1,159 @@
+import Addressing
+import Agent
+import Fabric
+import LocalAPI
+import Store
+import TestKit
+import Testing
+
+@Suite struct ClusterTests {
+    @Test("a network of one node becomes every node's, and containers there get routes to each other")
+    func propagation() async throws {
+        let (cluster, nodes) = try await TestCluster.of(2)
+        let first = try await nodes[0].createNetwork("shop", subnet: "10.32.0.0/16")
+        try await eventually { await nodes[1].controller.view.network(name: "shop") != nil }
+        let network = try #require(await nodes[1].controller.view.network(name: "shop"))
+        let work = await nodes[1].controller.engineWork(present: [])
+        #expect(work.create.map(\.id) == [network.id] && work.remove.isEmpty)
+        let second = try await nodes[1].mirror(network)
+        let (a, b) = (try await nodes[0].run("a", on: first), try await nodes[1].run("b", on: second))
+        for (node, other) in [(nodes[0], b), (nodes[1], a)] {
+            try await eventually {
+                let state = await node.kernel.observe(.network(network.id), fresh: true)
+                return state?.routes.contains { key, target in
+                    if case .via = target { key.destination.contains(other) && key.destination.length > 16 } else { false }
+                } ?? false
+            }
+        }
+        await cluster.end()
+    }
+
+    @Test("no address is ever given twice, whatever nodes do at once", arguments: [1, 2, 3] as [UInt64])
+    func uniqueness(seed: UInt64) async throws { try await Chaos.addresses(seed: seed, rounds: 40) }
+
+    @Test("a full network says so and how to enlarge it")
+    func full() async throws {
+        let (cluster, nodes) = try await TestCluster.of(1)
+        let node = nodes[0]
+        let docker = try await node.createNetwork("tiny", subnet: "10.32.0.0/29")
+        for number in 0..<5 { _ = try await node.run("c\(number)", on: docker) }
+        let error = await #expect(throws: AgentError.self) { try await node.run("more", on: docker) }
+        #expect(error?.code == .full)
+        #expect(error?.description.contains("larger --subnet") == true)
+        await cluster.end()
+    }
+
+    @Test("a node that is cut off from the store goes on from its own blocks while its lease lasts, and not after")
+    func cutOff() async throws {
+        let cluster = try await TestCluster(lease: 3)
+        let node = try await cluster.start(1)
+        try await node.ready()
+        let docker = try await node.createNetwork("shop", subnet: "10.32.0.0/16")
+        _ = try await node.run("before", on: docker)
+        cluster.store.isCut = true
+        _ = try await node.run("within", on: docker)
+        try await eventually { await !node.controller.lease.isValid(at: bootSeconds()) }
+        let error = await #expect(throws: AgentError.self) { try await node.run("after", on: docker) }
+        #expect(error?.code == .storeAway)
+        cluster.store.isCut = false
+        try await node.ready()
+        _ = try await node.run("again", on: docker)
+        await cluster.end()
+    }
+
+    @Test("an agent that was killed remembers every address it gave")
+    func restart() async throws {
+        let cluster = try await TestCluster()
+        var node: TestCluster.Member? = try await cluster.start(1)
+        try await node?.ready()
+        let docker = try #require(try await node?.createNetwork("shop", subnet: "10.32.0.0/28"))
+        var given: Set<IPAddress> = []
+        for number in 0..<9 {
+            given.insert(try #require(try await node?.run("c\(number)", on: docker)))
+            if number % 3 == 2 { _ = try await cluster.restart(&node) }
+        }
+        #expect(given.count == 9)
+        #expect(await node?.controller.local.endpoints.count == 9)
+        await cluster.end()
+    }
+
+    @Test("a store that was emptied, or went back, changes nothing until a person accepts it")
+    func emptied() async throws {
+        let (cluster, nodes) = try await TestCluster.of(1)
+        let node = nodes[0]
+        let docker = try await node.createNetwork("shop", subnet: "10.32.0.0/16")
+        _ = try await node.run("web", on: docker)
+        let network = try #require(await node.controller.view.network(name: "shop")?.id)
+        let before = await node.kernel.states
+        let keys = try await cluster.store.list(prefix: "").entries.map { StoreOperation.delete(key: $0.key) }
+        _ = try await cluster.store.commit(StoreTransaction(operations: keys))
+        try await eventually { await node.controller.distrust != nil }
+        #expect(await node.kernel.states == before)
+        #expect(await node.controller.problems["store-trust"]?.contains("tulle store accept") == true)
+        await #expect(throws: AgentError.self) { try await node.createNetwork("other", subnet: "10.33.0.0/16") }
+        // Accepted, the cluster lives on, empty; the running container's network is left as it is.
+        try await node.controller.accept()
+        try await node.ready()
+        try await eventually { await node.controller.view.nodes.count == 1 }
+        #expect(await node.kernel.states[.network(network)]?.links == before[.network(network)]?.links)
+        try await node.createNetwork("other", subnet: "10.33.0.0/16")
+        await cluster.end()
+    }
+
+    @Test("the same name with other options is quarantined, and its containers are refused with the reason")
+    func quarantine() async throws {
+        let (cluster, nodes) = try await TestCluster.of(2)
+        try await nodes[0].createNetwork("shop", subnet: "10.32.0.0/16")
+        let docker = try await nodes[1].createNetwork("shop", subnet: "10.99.0.0/16")
+        let error = await #expect(throws: AgentError.self) { try await nodes[1].run("web", on: docker) }
+        #expect(error?.description.contains("another subnet") == true)
+        let report = await nodes[1].controller.networkReports().first { $0.dockerNetworkID == docker }
+        #expect(report?.state == .quarantined)
+        await cluster.end()
+    }
+
+    @Test("the same name with the same options is one network")
+    func adoption() async throws {
+        let (cluster, nodes) = try await TestCluster.of(2)
+        let first = try await nodes[0].createNetwork("shop", subnet: "10.32.0.0/16")
+        try await eventually { await nodes[1].controller.view.network(name: "shop") != nil }
+        let second = try await nodes[1].createNetwork("shop", subnet: "10.32.0.0/16")
+        #expect(await nodes[1].controller.local.engineNetworks[second]?.standing == .confirmed)
+        let (a, b) = (try await nodes[0].run("a", on: first), try await nodes[1].run("b", on: second))
+        #expect(a != b)
+        #expect(try await cluster.store.list(prefix: StoreKey.networks).entries.count == 1)
+        await cluster.end()
+    }
+
+    @Test("a network with endpoints elsewhere survives its removal on one engine; without any it becomes a tombstone")
+    func removal() async throws {
+        let (cluster, nodes) = try await TestCluster.of(2)
+        let first = try await nodes[0].createNetwork("shop", subnet: "10.32.0.0/16")
+        try await eventually { await nodes[1].controller.view.network(name: "shop") != nil }
+        let network = try #require(await nodes[1].controller.view.network(name: "shop"))
+        let second = try await nodes[1].mirror(network)
+        let address = try await nodes[1].run("web", on: second)
+        try await eventually { await nodes[0].controller.view.endpoints[network.id]?.isEmpty == false }
+        try await nodes[0].controller.deleteNetwork(first)
+        #expect(await nodes[0].controller.engineWork(present: []).create.map(\.id) == [network.id])
+        #expect(await nodes[0].controller.networkReports().first?.reason?.contains("h2") == true)
+        try await nodes[1].remove("web", on: second, address: address)
+        try await eventually { await nodes[0].controller.view.endpoints[network.id]?.isEmpty == true }
+        try await nodes[1].controller.deleteNetwork(second)
+        try await eventually { await nodes[0].controller.view.networks[network.id]?.state == .removed }
+        await cluster.end()
+    }
+
+    @Test("overlapping subnets are refused, and allowed under a key of their own")
+    func overlap() async throws {
+        let (cluster, nodes) = try await TestCluster.of(1)
+        let node = nodes[0]
+        try await node.createNetwork("shop", subnet: "10.32.0.0/16")
+        let error = await #expect(throws: AgentError.self) { try await node.createNetwork("part", subnet: "10.32.4.0/24") }
+        #expect(error?.description.contains("tulle.network=KEY") == true)
+        let keyed = try await node.createNetwork(
+            "twin", subnet: "10.32.0.0/16", options: ["tulle.network": "blue"], ipam: ["tulle.network": "blue"])
+        #expect(try await node.run("x", on: keyed).description.hasPrefix("10.32."))
+        await cluster.end()
+    }
+}

@@ -1,0 +1,221 @@
+import Addressing
+import Agent
+import Fabric
+import Foundation
+import Logging
+import Store
+import Synchronization
+import TestKit
+
+/// Several nodes' controllers and reconcilers on one store and one model kernel each: a cluster without sockets.
+final class TestCluster: Sendable {
+    struct Member: Sendable {
+        var controller: Controller
+        var kernel: ModelKernel
+        var reconciler: Reconciler
+        var tasks: [Task<Void, Never>]
+        var directory: String
+        var number: Int
+    }
+
+    let store: FaultyStore
+    let cluster: String
+    /// They outlive agents.
+    private let kernels = Mutex<[Int: ModelKernel]>([:])
+    private let members = Mutex<[Int: Member]>([:])
+    private let root: String
+
+    init(lease: Int = 600) async throws {
+        let embedded = EmbeddedStore.inMemory()
+        store = FaultyStore(embedded)
+        cluster = await embedded.identity().cluster
+        root = NSTemporaryDirectory() + "tulle-test-\(UInt64.random(in: .min ... .max))"
+        try FileManager.default.createDirectory(atPath: root, withIntermediateDirectories: true)
+        self.lease = lease
+        let object = ClusterObject(id: cluster, vxlanPort: 7941, vniBase: 0x100000, storeNode: nil)
+        _ = try await embedded.commit(
+            StoreTransaction(operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(object), lease: nil)]))
+    }
+    private let lease: Int
+
+    /// A cluster whose nodes hold their leases.
+    static func of(_ count: Int) async throws -> (TestCluster, [Member]) {
+        let cluster = try await TestCluster()
+        var nodes: [Member] = []
+        for number in 1...count {
+            let node = try await cluster.start(number)
+            try await node.ready()
+            nodes.append(node)
+        }
+        return (cluster, nodes)
+    }
+
+    /// Starts the agent of a node; again after `stop`, with the state it left.
+    func start(_ number: Int) async throws -> Member {
+        let directory = "\(root)/h\(number)"
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        let table = try LocalTable(path: directory + "/agent.db")
+        let log = Logger(label: "h\(number)") { _ in SwiftLogNoOpLogHandler() }
+        let kernel = kernels.withLock { kernels in
+            let kernel = kernels[number] ?? ModelKernel()
+            kernels[number] = kernel
+            return kernel
+        }
+        let reconciler = Reconciler(kernel, log: log, onDrift: { _ in }, onFailure: { _, _ in })
+        let id = NodeID(random: UInt128(number) << 64 | 99)
+        let me = NodeObject(
+            id: id, name: "h\(number)", underlay: IPAddress(v4: 0xc0a8_6300 + UInt32(number)), mtu: 1500,
+            agent: "192.168.99.\(number):7940", version: "test", instance: "\(UInt32.random(in: 0 ... .max))")
+        let controller = try Controller(
+            identity: .init(node: id, instance: me.instance), me: me, underlay: "eth0",
+            settings: Settings(vxlanPort: 7941, vniBase: 0x100000),
+            terms: .init(lease: lease, forgetAfter: 1000, scopeIsGlobal: false), cluster: cluster, store: store, table: table,
+            replica: try Replica(path: directory + "/replica.db", log: log), reconciler: reconciler, log: log,
+            hostRoutes: { [] })
+        let tasks = [
+            Task { await reconciler.run(controller) }, Task { await controller.follow() },
+            Task { await controller.keepRegistered() }, Task { await controller.publish() },
+        ]
+        let member = Member(
+            controller: controller, kernel: kernel, reconciler: reconciler, tasks: tasks, directory: directory, number: number)
+        members.withLock { $0[number] = member }
+        return member
+    }
+
+    func stop(_ member: Member) async {
+        members.withLock { $0[member.number] = nil }
+        for task in member.tasks { task.cancel() }
+        await member.reconciler.stop()
+        for task in member.tasks { await task.value }
+    }
+
+    /// Another agent in the place of one that ended, as soon as that has let its files go.
+    /// The member is emptied first, because whoever holds it holds the files open.
+    func restart(_ member: inout Member?) async throws -> Member {
+        guard let number = member?.number else { throw Missing(what: "a member") }
+        if let member { await stop(member) }
+        member = nil
+        var fresh: Member?
+        try await eventually {
+            do { fresh = try await self.start(number) } catch let error as StoreError where error.code == .locked { return false }
+            return true
+        }
+        guard let fresh else { throw Missing(what: "a started agent") }
+        try await fresh.ready()
+        member = fresh
+        return fresh
+    }
+
+    func end() async {
+        for member in members.withLock({ Array($0.values) }) { await stop(member) }
+        try? FileManager.default.removeItem(atPath: root)
+    }
+}
+
+extension TestCluster.Member {
+    /// Until the node holds a lease and its view has the cluster.
+    func ready() async throws {
+        try await eventually { await controller.lease.isValid(at: bootSeconds()) }
+    }
+
+    /// What `docker network create` and the engine's event do.
+    @discardableResult
+    func createNetwork(
+        _ name: String, subnet: String, dockerID: String? = nil, options: [String: String] = [:], ipam: [String: String] = [:]
+    ) async throws -> String {
+        let id = dockerID ?? "docker-\(name)-\(number)"
+        let pool = try await controller.requestPool(prefix: subnet, range: "", options: ipam, isV6: subnet.contains(":"))
+        let gateway = try await controller.requestGateway(pool.id, "")
+        try await controller.createNetwork(
+            NetworkRequest(
+                dockerID: id, options: options, isInternal: false,
+                pools: [
+                    .init(
+                        addressSpace: Controller.addressSpace, prefix: pool.prefix.description, gateway: gateway.description,
+                        auxiliary: [:])
+                ]))
+        try await controller.learn(id, name: name, labels: [:], isAttachable: false)
+        return id
+    }
+
+    /// What `EngineSync` does for a network that this engine lacks.
+    func mirror(_ network: NetworkObject) async throws -> String {
+        try await createNetwork(
+            network.name ?? "-", subnet: network.subnets[0].prefix.description,
+            options: network.options.merging([DriverOption.network: network.key]) { $1 },
+            ipam: [DriverOption.network: network.key])
+    }
+
+    /// What `docker run` does; the address.
+    func run(_ name: String, on dockerID: String, address: IPAddress? = nil) async throws -> IPAddress {
+        guard let pool = await controller.local.engineNetworks[dockerID]?.pools.first else { throw Missing(what: "pool") }
+        let given = try await controller.requestAddress(pool, address)
+        _ = try await controller.createEndpoint(
+            EndpointRequest(dockerID: dockerID, id: EndpointID(name), addresses: [given.description], mac: ""))
+        _ = try await controller.join(EndpointID(name), sandbox: "/sandbox/\(name)", publishes: false)
+        return given.address
+    }
+
+    /// What `docker rm -f` does.
+    func remove(_ name: String, on dockerID: String, address: IPAddress) async throws {
+        try await controller.leave(EndpointID(name))
+        try await controller.deleteEndpoint(EndpointID(name))
+        guard let pool = await controller.local.engineNetworks[dockerID]?.pools.first else { throw Missing(what: "pool") }
+        try await controller.releaseAddress(pool, address)
+    }
+}
+
+struct Missing: Error { var what: String }
+
+/// Polls with a deadline.
+func eventually(within limit: Duration = .seconds(10), _ condition: () async throws -> Bool) async throws {
+    let deadline = ContinuousClock.now + limit
+    while try await !condition() {
+        guard ContinuousClock.now < deadline else { throw Missing(what: "the awaited event") }
+        await Task.yield()
+        try await Task.sleep(for: .milliseconds(2))
+    }
+}
+
+/// A store that can be cut off.
+final class FaultyStore: Store {
+    private let inner: EmbeddedStore
+    private let cut = Mutex(false)
+
+    init(_ inner: EmbeddedStore) { self.inner = inner }
+    var isCut: Bool {
+        get { cut.withLock { $0 } }
+        set { cut.withLock { $0 = newValue } }
+    }
+    private func check() throws {
+        if isCut { throw StoreError(.unreachable, "reach the store", cause: "cut off by the test") }
+    }
+
+    func identity() async throws -> StoreIdentity {
+        try check()
+        return await inner.identity()
+    }
+    func list(prefix: String) async throws -> StoreSnapshot {
+        try check()
+        return try await inner.list(prefix: prefix)
+    }
+    func commit(_ transaction: StoreTransaction) async throws -> StoreOutcome {
+        try check()
+        return try await inner.commit(transaction)
+    }
+    func watch(prefix: String, after: Revision) async -> AsyncThrowingStream<StoreEvent, any Error> {
+        inner.watch(prefix: prefix, after: after)
+    }
+    func grantLease(seconds: Int) async throws -> LeaseID {
+        try check()
+        return try await inner.grantLease(seconds: seconds)
+    }
+    func renewLease(_ lease: LeaseID) async throws {
+        try check()
+        try await inner.renewLease(lease)
+    }
+    func revokeLease(_ lease: LeaseID) async throws {
+        try check()
+        try await inner.revokeLease(lease)
+    }
+}

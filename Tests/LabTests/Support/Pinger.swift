@@ -1,0 +1,31 @@
+/// Pings without a pause from within a container's network namespace, so that it sees what happens to an established flow. It
+/// does not go through the engine, which may be dead meanwhile.
+import Glibc
+import TestKit
+import Testing
+
+struct Pinger {
+    private let process: LabProcess
+    private let path: String
+
+    /// One packet each 20 ms; returns after the first answer.
+    init(from container: Container, to address: String) throws {
+        let namespace = "/proc/\(try container.pid())/ns/net"
+        let script = "exec nsenter --net=\(namespace) busybox ping -i 0.02 \(address)"
+        process = try container.host.lab.start(["exec", "\(container.host)", "sh", "-c", script])
+        // On a busy machine its start may take longer than what it is to watch.
+        try process.wait(for: "bytes from", within: .seconds(10))
+        path = "\(container) -> \(address)"
+    }
+
+    /// Ends it; nothing may have been lost, and something must have been sent.
+    func expectNoLoss(sourceLocation: SourceLocation = #_sourceLocation) throws {
+        process.signal(SIGINT)
+        let output = try process.finish(within: .seconds(10)).output
+        let numbers = output.lines.first { $0.contains("packets transmitted") }?.split(separator: " ").compactMap { Int($0) } ?? []
+        try #require(numbers.count >= 2, "\(path): \(output.suffix(400))", sourceLocation: sourceLocation)
+        #expect(numbers[0] > 5, "too few packets on \(path)", sourceLocation: sourceLocation)
+        // The last one may be on its way.
+        #expect(numbers[0] - numbers[1] <= 1, "\(path): \(numbers[0]) sent, \(numbers[1]) received", sourceLocation: sourceLocation)
+    }
+}

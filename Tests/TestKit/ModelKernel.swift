@@ -1,0 +1,159 @@
+/// A model of the kernel for tests: namespaces as values, the steps' effects as simple as the real ones allow, and flags for faults.
+///
+/// It knows what the kernel does by itself where plans depend on it: a link that is deleted takes its rows along, a link
+/// that goes down loses its routes, a veth pair has two ends, and a namespace takes its links along.
+import Addressing
+package import Fabric
+
+package actor ModelKernel: DataPlane {
+    package private(set) var states: [NamespaceID: NamespaceState] = [.host: NamespaceState()]
+    /// Every step applied, in order.
+    package private(set) var history: [Step] = []
+    /// Steps that fail, with the reason; asked for each step.
+    private var fault: @Sendable (Step) -> String? = { _ in nil }
+    private var listeners: [AsyncStream<NamespaceID>.Continuation] = []
+    /// The other end of each pair.
+    private var pairs: [End: End] = [:]
+
+    private struct End: Hashable {
+        var namespace: NamespaceID
+        var link: String
+    }
+
+    package init() {}
+
+    package func setFault(_ fault: @escaping @Sendable (Step) -> String?) { self.fault = fault }
+    package func forgetHistory() { history = [] }
+
+    /// Somebody else's hand.
+    package func tamper(_ namespace: NamespaceID, _ change: (inout NamespaceState) -> Void) {
+        change(&states[namespace, default: NamespaceState()])
+        for listener in listeners { listener.yield(namespace) }
+    }
+    package func removeNamespace(_ namespace: NamespaceID) {
+        drop(namespace)
+        for listener in listeners { listener.yield(namespace) }
+    }
+
+    // MARK: DataPlane
+
+    package func namespaces() -> Set<NamespaceID> { Set(states.keys.filter { $0 != .host }) }
+    package func observe(_ namespace: NamespaceID, fresh: Bool) -> NamespaceState? { states[namespace] }
+    package func changes() -> AsyncStream<NamespaceID> {
+        let (stream, continuation) = AsyncStream.makeStream(of: NamespaceID.self)
+        listeners.append(continuation)
+        return stream
+    }
+    package func counters(_ namespace: NamespaceID) -> [String: UInt64] { [:] }
+
+    package func apply(_ steps: [Step]) -> [StepFailure] {
+        var failures: [StepFailure] = []
+        for step in steps {
+            let isBlocked = failures.contains { failed in
+                switch failed.step {
+                case .createNamespace(let id): step.namespace == id
+                case .createLink(let id, let name, _): step.namespace == id && step.link == name
+                default: false
+                }
+            }
+            if isBlocked {
+                failures.append(StepFailure(step: step, reason: "depends on a failed step", isSkipped: true))
+            } else if let reason = fault(step) ?? execute(step) {
+                failures.append(StepFailure(step: step, reason: reason))
+            } else {
+                history.append(step)
+            }
+        }
+        return failures
+    }
+
+    // MARK: Effects
+
+    /// What the kernel says against it, or nil.
+    private func execute(_ step: Step) -> String? {
+        let id = step.namespace
+        if case .createNamespace = step {
+            if states[id] == nil {
+                states[id] = NamespaceState()
+                states[id]?.links["lo"] = Link(.loopback, isUp: false)
+            }
+            return nil
+        }
+        guard var state = states[id] else { return "no such namespace" }
+        if let link = step.link, state.links[link] == nil {
+            switch step {
+            case .createLink, .deleteLink, .deleteAddress, .deleteNeighbor, .deleteForwarding: break
+            default: return "no such device \(link)"
+            }
+        }
+        switch step {
+        case .createNamespace: break
+        case .deleteNamespace:
+            drop(id)
+            return nil
+        case .createLink(_, let name, let link):
+            if state.links[name] != nil { return "file exists" }
+            var made = link
+            made.peer = nil
+            made.mtu = link.mtu ?? 1500
+            state.links[name] = made
+            states[id] = state
+            makePeer(of: End(namespace: id, link: name), link)
+            return nil
+        case .deleteLink(_, let name):
+            removeLink(End(namespace: id, link: name))
+            return nil
+        case .changeLink(_, let name, mac: let mac, mtu: let mtu, isUp: let isUp, sandbox: _):
+            if let mac { state.links[name]?.mac = mac }
+            if let mtu { state.links[name]?.mtu = mtu }
+            if let isUp { state.links[name]?.isUp = isUp }
+            if isUp == false { state.routes = state.routes.filter { $0.value.link != name } }
+        case .addAddress(_, let row): state.addresses.insert(row)
+        case .deleteAddress(_, let row): state.addresses.remove(row)
+        case .setNeighbor(_, let key, let mac): state.neighbors[key] = mac
+        case .deleteNeighbor(_, let key): state.neighbors[key] = nil
+        case .setForwarding(_, let key, let remote): state.forwarding[key] = remote
+        case .deleteForwarding(_, let key): state.forwarding[key] = nil
+        case .setRoute(_, let key, let target):
+            if let link = target.link, state.links[link]?.isUp != true { return "network is down" }
+            state.routes[key] = target
+        case .deleteRoute(_, let key): state.routes[key] = nil
+        case .setSysctl(_, path: let path, value: let value): state.sysctls[path] = value
+        case .setFilter(_, let filter): state.filter = filter
+        case .changeSet(_, set: let set, type: _, add: let add, remove: let remove):
+            guard state.filter?.sets[set] != nil else { return "no such set \(set)" }
+            state.filter?.sets[set]?.elements.formUnion(add)
+            state.filter?.sets[set]?.elements.subtract(remove)
+        }
+        states[id] = state
+        return nil
+    }
+
+    private func makePeer(of end: End, _ link: Link) {
+        guard case .namespace(let place)? = link.peer?.place, let name = link.peer?.name, place != end.namespace else { return }
+        let other = End(namespace: place, link: name)
+        pairs[end] = other
+        pairs[other] = end
+        // The host's observation covers only links of ours by name.
+        guard place != .host || name.hasPrefix(Desired.hostPrefix) else { return }
+        states[place]?.links[name] = Link(.veth, mac: link.peer?.mac, mtu: link.mtu ?? 1500, isUp: false)
+    }
+
+    private func removeLink(_ end: End) {
+        for one in [end, pairs[end]].compactMap({ $0 }) {
+            guard var state = states[one.namespace] else { continue }
+            state.links[one.link] = nil
+            state.addresses = state.addresses.filter { $0.link != one.link }
+            state.neighbors = state.neighbors.filter { $0.key.link != one.link }
+            state.forwarding = state.forwarding.filter { $0.key.link != one.link }
+            state.routes = state.routes.filter { $0.value.link != one.link }
+            states[one.namespace] = state
+            pairs[one] = nil
+        }
+    }
+
+    private func drop(_ id: NamespaceID) {
+        for link in (states[id]?.links ?? [:]).keys { removeLink(End(namespace: id, link: link)) }
+        states[id] = nil
+    }
+}
