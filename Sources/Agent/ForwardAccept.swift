@@ -89,10 +89,11 @@ package enum ChildProcess {
         var words: [UnsafeMutablePointer<CChar>?] = ([tool] + arguments).map { word in strdup(word) }
         words.append(nil)
         defer { for word in words { free(word) } }
-        let places = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
-        guard let path = places.map({ $0 + "/" + tool }).first(where: { access($0, X_OK) == 0 }) else { return 127 }
+        let places = (getenv("PATH").map { String(cString: $0) } ?? "").split(separator: ":").filter { $0.hasPrefix("/") }
+            + ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
+        guard let path = places.map({ "\($0)/\(tool)" }).first(where: { access($0, X_OK) == 0 }) else { return 127 }
         var pid: pid_t = 0
-        var environment: [UnsafeMutablePointer<CChar>?] = [strdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin"), nil]
+        var environment: [UnsafeMutablePointer<CChar>?] = [strdup("PATH=\(places.joined(separator: ":"))"), nil]
         defer { free(environment[0]) }
         guard posix_spawn(&pid, path, &actions, nil, &words, &environment) == 0 else { return 127 }
         var status: Int32 = 0

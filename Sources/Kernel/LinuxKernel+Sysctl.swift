@@ -25,6 +25,7 @@ extension LinuxKernel {
             let errors = try Thread.run(in: namespace.descriptor, "write sysctls of \(namespace.id)") {
                 settings.map { setting -> KernelError? in
                     do throws(KernelError) {
+                        if setting == RouterAdvertisements.forwarding { try RouterAdvertisements.keep() }
                         try SysctlFile.write(setting.path, setting.value)
                         return nil
                     } catch {
@@ -39,6 +40,31 @@ extension LinuxKernel {
         } catch {
             return settings.map { _ in error }
         }
+    }
+}
+
+/// A host that forwards IPv6 takes itself for a router and ignores other routers' advertisements, and with them loses its default
+/// route, unless `accept_ra` of the interface is 2 (Documentation/networking/ip-sysctl.rst).
+private enum RouterAdvertisements {
+    static let forwarding = (path: "net/ipv6/conf/all/forwarding", value: "1")
+
+    /// Where a default route came by an advertisement, advertisements go on to count.
+    static func keep() throws(KernelError) {
+        for link in linksOfDefaultRoutes() where SysctlFile.read("net/ipv6/conf/\(link)/accept_ra") == "1" {
+            try SysctlFile.write("net/ipv6/conf/\(link)/accept_ra", "2")
+        }
+    }
+
+    /// Lines of /proc/net/ipv6_route: destination, its length, source, its length, next hop, metric, references, uses, flags (linux/ipv6_route.h)
+    /// and the link; numbers in hexadecimal.
+    private static func linksOfDefaultRoutes() -> Set<String> {
+        let (isDefault, isAdvertised) = (UInt32(RTF_DEFAULT), UInt32(RTF_ADDRCONF))
+        return Set(ProcFile.lines("/proc/thread-self/net/ipv6_route").compactMap { line in
+            let fields = line.split(separator: " ")
+            guard fields.count == 10, let flags = UInt32(fields[8], radix: 16), flags & isDefault != 0, flags & isAdvertised != 0
+            else { return nil }
+            return String(fields[9])
+        })
     }
 }
 

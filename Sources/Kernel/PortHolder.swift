@@ -14,7 +14,7 @@ package enum PortHolder {
 
     /// The inodes in a table of proc(5): the second word of a line is ADDRESS:PORT in hexadecimal, the tenth the inode.
     private static func sockets(_ table: String, port: UInt16) -> [String] {
-        lines(table).compactMap { line in
+        ProcFile.lines(table).compactMap { line in
             let words = line.split(separator: " ")
             guard words.count > 9, let end = words[1].split(separator: ":").last, UInt16(end, radix: 16) == port else { return nil }
             return String(words[9])
@@ -25,7 +25,7 @@ package enum PortHolder {
         for process in names("/proc") where Int32(process) != nil {
             let descriptors = "/proc/\(process)/fd"
             guard names(descriptors).contains(where: { links.contains(target("\(descriptors)/\($0)")) }) else { continue }
-            return "\(lines("/proc/\(process)/comm").first ?? "a program") (process \(process))"
+            return "\(ProcFile.lines("/proc/\(process)/comm").first ?? "a program") (process \(process))"
         }
         return nil
     }
@@ -44,18 +44,5 @@ package enum PortHolder {
         var room = [CChar](repeating: 0, count: 256)
         let count = readlink(link, &room, room.count)
         return String(decoding: room.prefix(max(count, 0)).map(UInt8.init(bitPattern:)), as: UTF8.self)
-    }
-
-    private static func lines(_ path: String) -> [String] {
-        guard let file = fopen(path, "re") else { return [] }
-        defer { fclose(file) }
-        var lines: [String] = []
-        var line: UnsafeMutablePointer<CChar>?
-        var room = 0
-        while getline(&line, &room, file) > 0 {
-            if let line { lines.append(String(String(cString: line).prefix { $0 != "\n" })) }
-        }
-        free(line)
-        return lines
     }
 }
