@@ -1,5 +1,6 @@
 /// Sysctls are files below /proc/sys, which shows each thread its own network namespace: they are read and written by a
 /// thread that enters it, does this and ends.
+import CLinux
 import Fabric
 import Glibc
 
@@ -58,7 +59,7 @@ private enum RouterAdvertisements {
     /// Lines of /proc/net/ipv6_route: destination, its length, source, its length, next hop, metric, references, uses, flags (linux/ipv6_route.h)
     /// and the link; numbers in hexadecimal.
     private static func linksOfDefaultRoutes() -> Set<String> {
-        let (isDefault, isAdvertised) = (UInt32(RTF_DEFAULT), UInt32(RTF_ADDRCONF))
+        let (isDefault, isAdvertised) = (UInt32(RTF_DEFAULT.rawValue), UInt32(RTF_ADDRCONF.rawValue))
         return Set(ProcFile.lines("/proc/thread-self/net/ipv6_route").compactMap { line in
             let fields = line.split(separator: " ")
             guard fields.count == 10, let flags = UInt32(fields[8], radix: 16), flags & isDefault != 0, flags & isAdvertised != 0
