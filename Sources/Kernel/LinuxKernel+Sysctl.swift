@@ -59,7 +59,7 @@ private enum RouterAdvertisements {
     /// Lines of /proc/net/ipv6_route: destination, its length, source, its length, next hop, metric, references, uses, flags (linux/ipv6_route.h)
     /// and the link; numbers in hexadecimal.
     private static func linksOfDefaultRoutes() -> Set<String> {
-        let (isDefault, isAdvertised) = (UInt32(RTF_DEFAULT.rawValue), UInt32(RTF_ADDRCONF.rawValue))
+        let (isDefault, isAdvertised) = (UInt32(RTF_DEFAULT), UInt32(RTF_ADDRCONF))
         return Set(ProcFile.lines("/proc/thread-self/net/ipv6_route").compactMap { line in
             let fields = line.split(separator: " ")
             guard fields.count == 10, let flags = UInt32(fields[8], radix: 16), flags & isDefault != 0, flags & isAdvertised != 0
