@@ -89,9 +89,9 @@ package enum ChildProcess {
         var words: [UnsafeMutablePointer<CChar>?] = ([tool] + arguments).map { word in strdup(word) }
         words.append(nil)
         defer { for word in words { free(word) } }
-        let places = (getenv("PATH").map { String(cString: $0) } ?? "").split(separator: ":").filter { $0.hasPrefix("/") }
+        let places: [String] = (getenv("PATH").map { value in String(cString: value) } ?? "").split(separator: ":").map(String.init).filter { $0.hasPrefix("/") }
             + ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
-        guard let path = places.map({ "\($0)/\(tool)" }).first(where: { access($0, X_OK) == 0 }) else { return 127 }
+        guard let path = places.map({ place in "\(place)/\(tool)" }).first(where: { path in access(path, X_OK) == 0 }) else { return 127 }
         var pid: pid_t = 0
         var environment: [UnsafeMutablePointer<CChar>?] = [strdup("PATH=\(places.joined(separator: ":"))"), nil]
         defer { free(environment[0]) }
