@@ -91,7 +91,8 @@ package enum ChildProcess {
         defer { for word in words { free(word) } }
         let places: [String] = (getenv("PATH").map { value in String(cString: value) } ?? "").split(separator: ":").map(String.init).filter { $0.hasPrefix("/") }
             + ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
-        guard let path = places.map({ place in "\(place)/\(tool)" }).first(where: { path in access(path, X_OK) == 0 }) else { return 127 }
+        let candidates: [String] = places.map { "\($0)/\(tool)" }
+        guard let path = candidates.first(where: { access($0, X_OK) == 0 }) else { return 127 }
         var pid: pid_t = 0
         var environment: [UnsafeMutablePointer<CChar>?] = [strdup("PATH=\(places.joined(separator: ":"))"), nil]
         defer { free(environment[0]) }
