@@ -4,7 +4,7 @@
 /// - a fixed address (`--ip`) of a block that nobody owns: taken alone, by compare-and-swap on its key and on its block's;
 /// - an address of another node's block: only that node can know whether it is free, so it is asked (`BorrowObject`).
 package import Addressing
-package import Fabric
+import Fabric
 import Logging
 import Store
 
@@ -178,10 +178,11 @@ extension Controller {
         _ wanted: IPAddress?, _ network: NetworkObject, _ subnet: Subnet, _ operation: String
     ) async throws -> IPAddress {
         let owned = (view.blocks[network.id] ?? [:]).filter { subnet.prefix.contains($0.key) && $0.value.node != me.id }
-        let asked = wanted.map { [Allocation.block(of: $0, in: subnet)] }
-            ?? Dictionary(grouping: owned, by: \.value.node).compactMap { view.alive.contains($0.key) ? $0.value.first?.key : nil }
+        let asked = wanted.map { [Allocation.block(of: $0, in: subnet)] } ?? lenders(owned, of: network.id)
         var lastRefusal: String?
-        for block in asked.prefix(8) {
+        // Docker waits no longer than 30 s for an answer.
+        let deadline = ContinuousClock.now + .seconds(15)
+        for block in asked where .now < deadline {
             guard let owner = owned[block]?.node else { continue }
             let name = "\(me.id)-\(String(UInt64.random(in: .min ... .max), radix: 16))"
             let key = StoreKey.request(network.id, name)
@@ -223,6 +224,16 @@ extension Controller {
             cause: "no address is left in \(subnet.range.map { "the range \($0) of " } ?? "")\(subnet.prefix)"
                 + (lastRefusal.map { " (\($0))" } ?? ""),
             remedy: "remove containers that are not needed, or create a network with a larger --subnet")
+    }
+
+    /// A block of each living owner, those first that seem to have most left.
+    private func lenders(_ owned: [IPPrefix: BlockObject], of network: NetworkID) -> [IPPrefix] {
+        var used: [NodeID: Double] = [:]
+        for endpoint in (view.endpoints[network] ?? [:]).values { used[endpoint.node, default: 0] += 1 }
+        let owners = Dictionary(grouping: owned.filter { view.alive.contains($0.value.node) }, by: \.value.node)
+        return owners.map { node, blocks in
+            (block: blocks[0].key, left: blocks.reduce(0) { $0 + Double($1.key.count) } - (used[node] ?? 0))
+        }.sorted { ($0.left, $1.block) > ($1.left, $0.block) }.map(\.block)
     }
 
     /// Answers what others ask of our blocks.

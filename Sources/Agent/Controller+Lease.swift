@@ -33,7 +33,8 @@ extension Controller {
             }
             let isUpdateWanted = view.nodes[identity.node] != me
             // At once when the view or the node's own data changed in a way that concerns this.
-            _ = await wait(within: .seconds(isStoreReachable ? Self.aliveTerm / 3 : 1)) {
+            let pause = !isStoreReachable ? 1_000 : isUpdateWanted ? 250 : 1_000 * Self.aliveTerm / 3
+            _ = await wait(within: .milliseconds(pause)) {
                 $0.view.nodes[$0.identity.node] != $0.me && !isUpdateWanted && $0.isStoreReachable
             }
         }

@@ -3,10 +3,10 @@
 /// CreateNetwork brings neither the network's name nor its labels. So a new network is `pending` in the store until this node's
 /// engine has told the name (`learn`), which is claimed by compare-and-swap. Who comes second with the same name and the same options
 /// adopts the first one's network; with other options its own is quarantined.
-package import Addressing
+import Addressing
 package import Fabric
 import Logging
-package import Store
+import Store
 
 package struct NetworkRequest: Sendable {
     package struct Pool: Sendable {

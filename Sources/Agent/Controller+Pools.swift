@@ -3,7 +3,7 @@
 /// `docker network create` sends RequestPool for each subnet, then the gateway and the auxiliary addresses, then CreateNetwork, which
 /// names the subnet but not the pool. A pool's id is made of what was asked, so the same request again is the same pool.
 package import Addressing
-package import Fabric
+import Fabric
 
 /// The options that are ours, in `--opt` and `--ipam-opt`.
 package enum DriverOption {

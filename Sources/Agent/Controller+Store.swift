@@ -5,7 +5,7 @@
 /// is removed, and `problems` tells the user about `tulle store accept`.
 import Fabric
 import Logging
-package import Store
+import Store
 
 extension Controller {
     /// Lists and watches until cancelled; each failure is followed by a pause that grows to 5 s.

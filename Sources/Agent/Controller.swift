@@ -171,10 +171,12 @@ package actor Controller {
         if let text { log.warning("\(text)", metadata: ["topic": "\(topic)"]) }
     }
 
-    package func setUnderlay(_ chosen: Underlay) async {
-        guard me.underlay != chosen.address || me.mtu != chosen.mtu || underlay != chosen.interface else { return }
+    /// - Parameter agent: where this agent listens by now.
+    package func setUnderlay(_ chosen: Underlay, agent: String) async {
+        guard me.underlay != chosen.address || me.mtu != chosen.mtu || underlay != chosen.interface || me.agent != agent else { return }
         me.underlay = chosen.address
         me.mtu = chosen.mtu
+        me.agent = agent
         underlay = chosen.interface
         remoteParts = [:]
         log.notice("the underlay changed", metadata: ["address": "\(chosen.address)", "mtu": "\(chosen.mtu)"])

@@ -1,10 +1,10 @@
 /// What nobody comes back for. Docker ignores failed deletes, forgets endpoints when it is killed, and asks for pools and
 /// addresses that it then does not use, so the agent collects by itself, but only on proof: of a container's death, the veth pair
 /// and the engine's word together; silence of the engine is no proof of anything.
-package import Addressing
+import Addressing
 package import Fabric
 import Logging
-package import Store
+import Store
 
 extension Controller {
     /// Endpoints younger than this may be missing from the engine's lists: their container is starting.

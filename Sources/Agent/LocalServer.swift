@@ -12,9 +12,8 @@ struct LocalServer: Sendable {
     let engine: EngineSync?
     let metrics: AgentMetrics
     let token: String
-    let listen: ListenAddress
     /// nil: this agent serves the store itself.
-    let storeAddress: String?
+    let locator: StoreLocator?
 
     var handler: HTTPHandler {
         var router = HTTPRouter()
@@ -27,7 +26,7 @@ struct LocalServer: Sendable {
                 PlanReport(namespace: "\(namespace)", steps: steps.map { "\($0)" })
             }
         }
-        on(.token, &router) { TokenReport(token: token, join: listen.http.description) }
+        on(.token, &router) { TokenReport(token: token, join: await controller.me.agent) }
         on(.storeAccept, &router) {
             try await controller.accept()
             return StoreAcceptReport(
@@ -53,7 +52,7 @@ struct LocalServer: Sendable {
             (failures.first { !$0.isSkipped } ?? failures.first).map { "the kernel refused '\($0.step)' in \(namespace): \($0.reason); it is tried again" }
         }
         return await controller.statusReport(
-            storeKind: "embedded", storeAddress: storeAddress ?? "this node", docker: engine?.report(),
+            storeKind: "embedded", storeAddress: locator?.address.description ?? "this node", docker: engine?.report(),
             drift: metrics.driftRepaired, failures: failures)
     }
 

@@ -11,7 +11,7 @@ package struct Membership: Codable, Sendable {
     /// The agent that serves the store; nil: this one.
     package var storeHost: String?
     package var storePort: Int?
-    /// Other agents that can tell where the cluster is, newest first.
+    /// The agent that was joined: like every node's, it can tell where the store is by now.
     package var peers: [String]
 
     private static let key = "membership"
@@ -35,9 +35,22 @@ package struct ClusterInvitation: Codable, Sendable {
     package var storePort: Int
     package var vxlanPort: UInt16
     package var vniBase: UInt32
+
+    var storeAddress: HTTPAddress { .tcp(host: storeHost, port: storePort) }
 }
 
 package enum Joining {
+    static func invitation(_ client: PeerClient, timeout: Duration) async throws -> ClusterInvitation {
+        let operation = "ask \(client.address) for the cluster"
+        let answer = try await client.send(HTTPRequest("GET", ClusterInvitation.path), timeout: timeout)
+        guard answer.status == 200, let invitation = try? StoredJSON.decode(ClusterInvitation.self, answer.body) else {
+            throw AgentError(
+                .setup, operation, cause: "it answered with status \(answer.status)",
+                remedy: "see that the versions of both agents are compatible")
+        }
+        return invitation
+    }
+
     /// Asks a member of the cluster; what comes back is authenticated with the token.
     package static func ask(_ address: HTTPAddress, token text: String) async throws -> (Membership, ClusterInvitation) {
         let operation = "join the cluster at \(address)"
@@ -45,21 +58,15 @@ package enum Joining {
         do { token = try ClusterToken(parsing: text) } catch {
             throw AgentError(.setup, operation, cause: error.cause, remedy: "copy the token from 'tulle token show' on the first host")
         }
-        let answer: HTTPResponse
+        let invitation: ClusterInvitation
         do {
-            answer = try await PeerClient(address, token: token)
-                .send(HTTPRequest("GET", ClusterInvitation.path), timeout: .seconds(5))
+            invitation = try await Self.invitation(PeerClient(address, token: token), timeout: .seconds(5))
         } catch let error as StoreError {
             let remedy = switch error.code {
             case .wrongToken, .notAuthentic: "copy the token from 'tulle token show' on that host"
             default: "see that an agent runs there and that TCP port \(address.port ?? 7940) is open between the hosts"
             }
             throw AgentError(.setup, operation, cause: error.cause, remedy: remedy)
-        }
-        guard answer.status == 200, let invitation = try? StoredJSON.decode(ClusterInvitation.self, answer.body) else {
-            throw AgentError(
-                .setup, operation, cause: "it answered with status \(answer.status)",
-                remedy: "see that the versions of both agents are compatible")
         }
         let membership = Membership(
             cluster: invitation.cluster, token: token.text, storeHost: invitation.storeHost,

@@ -3,7 +3,7 @@
 /// does not matter what was missed.
 import Addressing
 import Fabric
-package import Store
+import Store
 
 extension Controller {
     /// Runs until cancelled: after each change, at most ten times a second, and each ten seconds.

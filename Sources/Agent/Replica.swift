@@ -1,7 +1,7 @@
 /// The node's durable copy of what it last read of the store, and of which store that was.
-package import Fabric
+import Fabric
 package import Logging
-package import Store
+import Store
 
 package final class Replica: Sendable {
     private let table: LocalTable

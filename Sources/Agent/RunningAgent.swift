@@ -12,6 +12,7 @@ import Telemetry
 
 struct RunningAgent: Sendable {
     private let servers: [HTTPServer]
+    private let listener: PeerListener
     private let tasks: [Task<Void, Never>]
     private let reconciler: Reconciler
     private let embedded: EmbeddedStore?
@@ -25,10 +26,7 @@ struct RunningAgent: Sendable {
         let table = try LocalTable(path: files.path("agent.db"))
         let node = try identity(table)
         let underlay = try Underlay.choose(configuration.underlay, in: HostNetwork.read())
-        let listen = configuration.listen ?? ListenAddress(address: underlay.address, port: Configuration.defaultPort)
-
-        // What others are told must lead here.
-        let advertised = listen.address.isUnspecified ? ListenAddress(address: underlay.address, port: listen.port) : listen
+        let advertised = PeerListener.advertised(configuration.listen, underlay: underlay.address)
         let (membership, invitation) = try await membership(configuration, table: table, files: files)
         if invitation == nil, let join = configuration.join {
             log.notice("this node belongs to cluster \(membership.cluster) already; --join \(join) is ignored")
@@ -36,8 +34,9 @@ struct RunningAgent: Sendable {
         let token = try ClusterToken(parsing: membership.token)
         var embedded: EmbeddedStore?
         let store: any Store
-        if let address = membership.storeAddress {
-            store = RemoteStore(PeerClient(address, token: token))
+        let locator = StoreLocator(membership, token: token, table: table, log: log)
+        if let locator {
+            store = RemoteStore { locator.client }
         } else {
             let opened = try await EmbeddedStore.open(
                 path: files.path("store.db"), create: false, log: output.logger("store"))
@@ -94,12 +93,19 @@ struct RunningAgent: Sendable {
 
         let engine = configuration.dockerSocket.map { EngineSync(socket: $0, controller: controller, log: output.logger("docker")) }
         var servers: [HTTPServer] = []
+        let listener: PeerListener
         do {
-            let peers = peerHandler(store: embedded, membership: membership, listen: advertised, settings: settings, token: token)
-            servers.append(try await servePeers(on: listen, peers))
+            listener = try await PeerListener(
+                configuration.listen, underlay: underlay.address,
+                handler: peerHandler(store: embedded, membership: membership, controller: controller, locator: locator, token: token))
+        } catch {
+            await embedded?.close()
+            throw error
+        }
+        do {
             let local = LocalServer(
                 controller: controller, kernel: kernel, engine: engine, metrics: metrics, token: membership.token,
-                listen: advertised, storeAddress: membership.storeAddress?.description)
+                locator: locator)
             servers.append(
                 try await HTTPServer.start(
                     on: .unix(path: configuration.localSocket), handler: local.handler))
@@ -114,6 +120,7 @@ struct RunningAgent: Sendable {
                     on: .unix(path: "\(configuration.pluginDirectory)/tulle.sock"), limits: pluginLimits,
                     handler: { await plugin.answer($0) }))
         } catch {
+            await listener.stop()
             for server in servers { await server.stop() }
             await embedded?.close()
             throw error
@@ -124,13 +131,19 @@ struct RunningAgent: Sendable {
         log.notice(
             "the agent serves",
             metadata: [
-                "node": "\(me.name)", "underlay": "\(underlay.address)", "listen": "\(listen.http)",
-                "store": "\(membership.storeAddress?.description ?? "embedded")", "cluster": "\(membership.cluster)",
+                "node": "\(me.name)", "underlay": "\(underlay.address)", "listen": "\(configuration.listen?.http ?? advertised.http)",
+                "store": "\(locator?.address.description ?? "embedded")", "cluster": "\(membership.cluster)",
             ])
         if embedded != nil {
             log.notice("others join with: tulle agent --join \(advertised.http) --token TOKEN (see 'tulle token show')")
         }
         let accept = ForwardAccept(log: log)
+        let follower = UnderlayFollower(
+            selector: configuration.underlay, controller: controller, listener: listener, locator: locator,
+            announcement: locator == nil ? StoreAnnouncement(token: token, table: table, log: log) : nil)
+        let (hostChanges, hostChanged) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        // What changed before the kernel was listened to.
+        hostChanged.yield()
         let (goodbye, said) = AsyncStream.makeStream(of: Void.self)
         var tasks = [
             Task { await reconciler.run(controller) },
@@ -140,14 +153,16 @@ struct RunningAgent: Sendable {
                 said.finish()
             },
             Task { await controller.publish() },
-            Task { await watchKernel(kernel, controller, configuration.underlay) },
+            Task { await watchKernel(kernel, controller, hostChanged) },
+            Task { await follower.run(hostChanges) },
             Task { await tick(controller, kernel, accept) },
             Task { await watchPins(controller) },
         ]
+        if let locator { tasks.append(Task { await locator.run(controller) }) }
         if let engine { tasks.append(Task { await engine.run() }) }
         await reconciler.markAll()
         return RunningAgent(
-            servers: servers, tasks: tasks, reconciler: reconciler, embedded: embedded, notifier: notifier,
+            servers: servers, listener: listener, tasks: tasks, reconciler: reconciler, embedded: embedded, notifier: notifier,
             goodbye: goodbye)
     }
 
@@ -155,6 +170,7 @@ struct RunningAgent: Sendable {
         try? notifier.stopping()
         for task in tasks { task.cancel() }
         await withTaskGroup(of: Void.self) { group in
+            group.addTask { await listener.stop() }
             for server in servers { group.addTask { await server.stop() } }
         }
         // The store hears that this agent has ended, if it answers soon.
@@ -219,41 +235,28 @@ struct RunningAgent: Sendable {
                 operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(cluster), lease: nil)]))
     }
 
-    // MARK: Between agents
-
-    private static func servePeers(on listen: ListenAddress, _ handler: @escaping HTTPHandler) async throws -> HTTPServer {
-        let failure: any Error
-        do {
-            return try await HTTPServer.start(on: listen.http, limits: peerLimits(), handler: handler)
-        } catch {
-            failure = error
-        }
-        guard (failure as? HTTPError)?.code == .addressInUse else { throw failure }
-        throw AgentError(
-            .setup, "listen on \(listen.http)", cause: "\(PortHolder.tcp(listen.port)) has the port",
-            remedy: "stop that, or choose another with --listen")
-    }
-
-    private static func peerLimits() -> HTTPLimits {
-        var limits = HTTPLimits()
-        // A transaction as JSON, each byte escaped at worst.
-        limits.bodyBytes = 4 * StoreLimits.transactionBytes
-        // Each watching agent holds one, and some more for its other requests.
-        limits.connections = 4_096
-        return limits
-    }
-
     /// Nothing answers without the cluster's token.
     private static func peerHandler(
-        store: EmbeddedStore?, membership: Membership, listen: ListenAddress, settings: Settings, token: ClusterToken
+        store: EmbeddedStore?, membership: Membership, controller: Controller, locator: StoreLocator?, token: ClusterToken
     ) -> HTTPHandler {
         var router = HTTPRouter()
-        let invitation = ClusterInvitation(
-            cluster: membership.cluster, storeHost: membership.storeHost ?? listen.address.description,
-            storePort: membership.storePort ?? Int(listen.port), vxlanPort: settings.vxlanPort, vniBase: settings.vniBase)
         router.on("GET", ClusterInvitation.path) { _ in
-            guard let body = try? StoredJSON.encode(invitation) else { return .text("cannot encode", status: 500) }
+            let (here, settings) = await (controller.me.agent, controller.settings)
+            guard case .tcp(let host, let port)? = locator?.address ?? ConfigurationValue.join(here),
+                let body = try? StoredJSON.encode(
+                    ClusterInvitation(
+                        cluster: membership.cluster, storeHost: host, storePort: port, vxlanPort: settings.vxlanPort,
+                        vniBase: settings.vniBase))
+            else { return .text("cannot tell where the store is", status: 500) }
             return .json(body)
+        }
+        router.on("POST", StoreAnnouncement.path) { request in
+            guard let place = try? StoredJSON.decode(StorePlace.self, request.body), (1...65_535).contains(place.port) else {
+                return .text("this is no place of a store", status: 400)
+            }
+            guard let locator else { return .text("this agent serves the store itself", status: 409) }
+            let isMoved = await locator.move(to: .tcp(host: place.host, port: place.port))
+            return isMoved ? .text("known") : .text("the cluster's store does not answer there", status: 409)
         }
         if let store { StoreService(store).addRoutes(to: &router) }
         let routes = router
@@ -263,14 +266,12 @@ struct RunningAgent: Sendable {
     // MARK: Tasks
 
     /// The kernel's changes mark namespaces; those of the host's links and addresses may be the underlay's.
-    private static func watchKernel(_ kernel: LinuxKernel, _ controller: Controller, _ selector: UnderlaySelector?) async {
+    private static func watchKernel(_ kernel: LinuxKernel, _ controller: Controller, _ hostChanged: AsyncStream<Void>.Continuation) async {
         for await namespace in await kernel.changes() {
             await controller.reconciler.mark(namespace, .kernel)
-            guard namespace == .host, let network = try? HostNetwork.read(),
-                let underlay = try? Underlay.choose(selector, in: network)
-            else { continue }
-            await controller.setUnderlay(underlay)
+            if namespace == .host { hostChanged.yield() }
         }
+        hostChanged.finish()
     }
 
     /// The slow clock: garbage each second, FORWARD each third, a full sweep of the kernel each minute.
@@ -306,10 +307,6 @@ struct RunningAgent: Sendable {
             }
         }
     }
-}
-
-extension ListenAddress {
-    var http: HTTPAddress { .tcp(host: address.description, port: Int(port)) }
 }
 
 extension Controller {

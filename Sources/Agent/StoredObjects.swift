@@ -2,7 +2,7 @@
 package import Addressing
 package import Fabric
 import FoundationEssentials
-package import Store
+import Store
 
 /// Keys below the store's root.
 package enum StoreKey {

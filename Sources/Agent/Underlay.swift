@@ -1,7 +1,9 @@
 /// The choice of the underlay: which of the host's addresses the tunnels use.
 package import Addressing
 import Fabric
+import HTTP
 package import Kernel
+import Store
 
 package struct Underlay: Hashable, Sendable {
     package var address: IPAddress
@@ -56,6 +58,10 @@ package struct Underlay: Hashable, Sendable {
         }
     }
 
+    static func holds(_ address: IPAddress, _ network: HostNetwork) -> Bool {
+        network.interfaces.values.contains { $0.isUp && $0.addresses.contains { $0.address == address } }
+    }
+
     /// What no network of ours may overlap: the main table without what leads to our own links.
     package static func foreignRoutes(of network: HostNetwork) -> [IPPrefix] {
         network.routes.filter { route in
@@ -63,5 +69,50 @@ package struct Underlay: Hashable, Sendable {
             let name = route.interface.flatMap { network.interfaces[$0]?.name } ?? ""
             return !name.hasPrefix(Desired.hostPrefix)
         }.map(\.destination)
+    }
+}
+
+/// Follows the host's addresses: the tunnels' end, the socket for other agents and what they are told of both.
+struct UnderlayFollower: Sendable {
+    let selector: UnderlaySelector?
+    let controller: Controller
+    let listener: PeerListener
+    let locator: StoreLocator?
+    /// Where this agent serves the store.
+    let announcement: StoreAnnouncement?
+
+    func run(_ changes: AsyncStream<Void>) async {
+        var announced: ListenAddress?
+        for await _ in changes {
+            while await !follow(), !Task.isCancelled { try? await Task.sleep(for: .seconds(1)) }
+            let advertised = await listener.advertised
+            guard let announcement, announced != advertised else { continue }
+            announced = advertised
+            let nodes = await controller.otherAgents()
+            Task { await announcement.tell(advertised, to: nodes) }
+        }
+    }
+
+    /// False if it is to be tried again.
+    private func follow() async -> Bool {
+        guard let network = try? HostNetwork.read(), let chosen = try? Underlay.choose(selector, in: network) else { return true }
+        let present = await controller.me.underlay
+        if chosen.address != present, Underlay.holds(present, network) || chosen.address.family != present.family {
+            // Perhaps the middle of a change, such as a link that has one family's addresses back and not yet the other's.
+            try? await Task.sleep(for: .seconds(1))
+            guard let network = try? HostNetwork.read(), let again = try? Underlay.choose(selector, in: network) else { return true }
+            guard again.address == chosen.address else { return false }
+        }
+        do {
+            try await listener.follow(chosen.address)
+            await controller.setProblem("listen", nil)
+        } catch {
+            await controller.setProblem("listen", "\(error)")
+            return false
+        }
+        // Connections from the old address lead nowhere.
+        if chosen.address != present { locator?.client.disconnect() }
+        await controller.setUnderlay(chosen, agent: await listener.advertised.http.description)
+        return true
     }
 }

@@ -43,6 +43,13 @@ final class ClientConnection: ChannelDuplexHandler {
         context?.close(promise: nil)
     }
 
+    /// Ends the connection; the call, if any, has failed.
+    func drop() {
+        let call = self.call
+        close()
+        call?.fail(HTTPError(.closed, call?.request.operation ?? "", cause: "the connection was given up for a new one"))
+    }
+
     /// The consumer of lines has made room.
     func resumeReading() {
         guard isReadHeld else { return }

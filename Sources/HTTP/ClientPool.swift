@@ -8,6 +8,7 @@ final class ClientPool {
     let limits: HTTPClient.Limits
     let loop: any EventLoop
     private var idle: [(connection: ClientConnection, since: NIODeadline)] = []
+    private var open: [ObjectIdentifier: ClientConnection] = [:]
     private var isShutDown = false
 
     init(_ address: HTTPAddress, limits: HTTPClient.Limits, loop: any EventLoop) {
@@ -29,7 +30,14 @@ final class ClientPool {
         idle.append((connection, NIODeadline.now()))
     }
 
-    func forget(_ connection: ClientConnection) { idle.removeAll { $0.connection === connection } }
+    func forget(_ connection: ClientConnection) {
+        idle.removeAll { $0.connection === connection }
+        open[ObjectIdentifier(connection)] = nil
+    }
+
+    func disconnect() {
+        for connection in open.values { connection.drop() }
+    }
 
     func shutDown() {
         isShutDown = true
@@ -45,6 +53,7 @@ final class ClientPool {
         let bootstrap = ClientBootstrap(group: loop).connectTimeout(timeout).channelInitializer { [decoding] channel in
             channel.eventLoop.makeCompletedFuture {
                 let connection = ClientConnection(pool: pool.value)
+                pool.value.open[ObjectIdentifier(connection)] = connection
                 let pipeline = channel.pipeline.syncOperations
                 try pipeline.addHandler(ArrivalWatcher { connection.arrived() })
                 try pipeline.addHTTPClientHandlers(
@@ -59,8 +68,8 @@ final class ClientPool {
         case .unix(let path):
             channel = bootstrap.connect(unixDomainSocketPath: path)
         case .tcp(let host, let port):
-            let tcp = bootstrap.channelOption(.socketOption(.so_keepalive), value: 1)
-                .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            var tcp = bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            for (option, value) in KeepAlive.options { tcp = tcp.channelOption(option, value: value) }
             if let numeric = try? SocketAddress(ipAddress: host, port: port) {
                 channel = tcp.connect(to: numeric)
             } else {

@@ -37,6 +37,12 @@ package final class HTTPClient: Sendable {
         HTTPLoop.shared.execute { pool.value.shutDown() }
     }
 
+    /// Closes every connection, as when this host's address changed and they lead nowhere. A call under way fails.
+    package func disconnect() {
+        let pool = self.pool
+        HTTPLoop.shared.execute { pool.value.disconnect() }
+    }
+
     /// Sends a request and waits for the whole answer, whatever its status.
     ///
     /// - Parameter timeout: for everything, connecting included.

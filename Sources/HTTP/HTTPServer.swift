@@ -44,8 +44,8 @@ package final class HTTPServer: Sendable {
                 socketFile = socket.file
                 listener = try await bootstrap.withBoundSocket(socket.descriptor).get()
             case .tcp(let host, let port):
-                let tcp = bootstrap.childChannelOption(.socketOption(.so_keepalive), value: 1)
-                    .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                var tcp = bootstrap.childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                for (option, value) in KeepAlive.options { tcp = tcp.childChannelOption(option, value: value) }
                 if let numeric = try? SocketAddress(ipAddress: host, port: port) {
                     listener = try await tcp.bind(to: numeric).get()
                 } else {

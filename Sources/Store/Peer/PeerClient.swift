@@ -12,6 +12,9 @@ package struct PeerClient: Sendable {
 
     package var address: HTTPAddress { client.address }
 
+    /// As `HTTPClient.disconnect`.
+    package func disconnect() { client.disconnect() }
+
     /// The authentic answer, whatever its status.
     ///
     /// - Parameter timeout: for each of the two, at most three, exchanges that a first request takes.

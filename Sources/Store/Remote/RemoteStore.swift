@@ -3,14 +3,18 @@ import HTTP
 /// Another agent's store, over `StoreService`. Every error reaches the caller: a watch ends with it, and when and how to
 /// try again is the caller's decision. After `unreachable`, `timedOut` and `replayed` a commit's outcome is unknown.
 package struct RemoteStore: Store {
-    private let client: PeerClient
+    private let client: @Sendable () -> PeerClient
     private let timeout: Duration
 
-    /// - Parameter timeout: for an answer; a watch waits `StoreMessage.longestWait` longer.
-    package init(_ client: PeerClient, timeout: Duration = .seconds(5)) {
+    /// - Parameters:
+    ///   - timeout: for an answer; a watch waits `StoreMessage.longestWait` longer.
+    ///   - client: of the agent that serves the store at present, asked before each request.
+    package init(timeout: Duration = .seconds(5), client: @escaping @Sendable () -> PeerClient) {
         self.client = client
         self.timeout = timeout
     }
+
+    package init(_ client: PeerClient, timeout: Duration = .seconds(5)) { self.init(timeout: timeout) { client } }
 
     package func identity() async throws -> StoreIdentity {
         try await send(HTTPRequest("GET", StoreMessage.Path.identity))
@@ -63,6 +67,7 @@ package struct RemoteStore: Store {
     }
 
     private func send<Answer: Decodable>(_ request: HTTPRequest, timeout: Duration? = nil) async throws -> Answer {
+        let client = client()
         let response = try await client.send(request, timeout: timeout ?? self.timeout)
         do {
             guard response.status == 200 else {

@@ -1,0 +1,143 @@
+/// Where the store is, when another agent serves it: remembered, and found again when that agent's address has changed.
+///
+/// The store's agent tells every node its new address (`POST /v1/cluster/store`). A node that was away then asks the others
+/// (`GET /v1/cluster`) while its store does not answer. What is told is tried before it is believed: the cluster's store must answer there.
+import Addressing
+import Fabric
+import HTTP
+import Logging
+import Store
+import Synchronization
+
+final class StoreLocator: Sendable {
+    private struct State {
+        var membership: Membership
+        var client: PeerClient
+    }
+
+    private let state: Mutex<State>
+    private let token: ClusterToken
+    private let table: LocalTable
+    private let log: Logger
+
+    /// nil if this node's agent serves the store itself.
+    init?(_ membership: Membership, token: ClusterToken, table: LocalTable, log: Logger) {
+        guard let address = membership.storeAddress else { return nil }
+        state = Mutex(State(membership: membership, client: PeerClient(address, token: token)))
+        self.token = token
+        self.table = table
+        self.log = log
+    }
+
+    var client: PeerClient { state.withLock { $0.client } }
+    var address: HTTPAddress { client.address }
+
+    /// - Returns: whether the cluster's store is there.
+    func move(to address: HTTPAddress) async -> Bool {
+        guard address != self.address else { return true }
+        let client = PeerClient(address, token: token)
+        let identity = try? await RemoteStore(timeout: .seconds(2)) { client }.identity()
+        let isMoved = state.withLock { state in
+            guard let identity, identity.cluster == state.membership.cluster, case .tcp(let host, let port) = address else { return false }
+            (state.membership.storeHost, state.membership.storePort) = (host, port)
+            state.client.disconnect()
+            state.client = client
+            do { try state.membership.save(table) } catch {
+                log.error("cannot remember where the store is", metadata: ["store": "\(address)", "error": "\(error)"])
+            }
+            return true
+        }
+        if isMoved { log.notice("the cluster's store has moved", metadata: ["store": "\(address)"]) }
+        return isMoved
+    }
+
+    /// Asks a few of the nodes, and the one that was joined, where the store is by now.
+    func search(among nodes: [HTTPAddress]) async {
+        let joined = state.withLock { $0.membership.peers.compactMap(ConfigurationValue.join) }
+        for peer in Set(joined + nodes.shuffled().prefix(6)) {
+            guard let invitation = try? await Joining.invitation(PeerClient(peer, token: token), timeout: .seconds(2)),
+                invitation.storeAddress != address
+            else { continue }
+            if await move(to: invitation.storeAddress) { return }
+        }
+    }
+
+    /// Looks for the store each time that it does not answer, less and less often, until cancelled.
+    func run(_ controller: Controller) async {
+        var pause = Duration.seconds(1)
+        while !Task.isCancelled {
+            guard await controller.waitForStore(toBeAway: true, within: .seconds(60)) else {
+                pause = .seconds(1)
+                continue
+            }
+            if await controller.waitForStore(toBeAway: false, within: pause) { continue }
+            await search(among: controller.otherAgents())
+            pause = min(pause * 2, .seconds(30))
+        }
+    }
+}
+
+/// The other direction: this agent serves the store, and tells where.
+struct StoreAnnouncement: Sendable {
+    static let path = "/v1/cluster/store"
+    private static let key = "announced"
+    let token: ClusterToken
+    let table: LocalTable
+    let log: Logger
+
+    /// Tells every node, unless that address was told before. Who does not answer in a few rounds will ask.
+    func tell(_ address: ListenAddress, to nodes: [HTTPAddress]) async {
+        let text = Array(address.http.description.utf8)
+        guard (try? table.value(Self.key)) != text else { return }
+        var left = nodes
+        for round in 0..<4 where !left.isEmpty && !Task.isCancelled {
+            if round > 0 { try? await Task.sleep(for: .seconds(1)) }
+            left = await unreached(address, left)
+        }
+        if !left.isEmpty {
+            log.info("some nodes were not told where the store is now; they will ask", metadata: ["nodes": "\(left.count)"])
+        }
+        do { try table.put(Self.key, text) } catch {
+            log.error("cannot remember what was announced", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func unreached(_ address: ListenAddress, _ nodes: [HTTPAddress]) async -> [HTTPAddress] {
+        guard let body = try? StoredJSON.encode(StorePlace(host: address.address.description, port: Int(address.port))) else { return [] }
+        return await withTaskGroup(of: HTTPAddress?.self) { group in
+            var rest = nodes[...]
+            var failed: [HTTPAddress] = []
+            func start() {
+                guard let node = rest.popFirst() else { return }
+                group.addTask {
+                    let request = HTTPRequest("POST", Self.path, body: body)
+                    let answer = try? await PeerClient(node, token: token).send(request, timeout: .seconds(2))
+                    return answer?.status == 200 ? nil : node
+                }
+            }
+            for _ in 0..<16 { start() }
+            while let result = await group.next() {
+                if let result { failed.append(result) }
+                start()
+            }
+            return failed
+        }
+    }
+}
+
+/// The body of `POST /v1/cluster/store`.
+struct StorePlace: Codable, Sendable {
+    var host: String
+    var port: Int
+}
+
+extension Controller {
+    func waitForStore(toBeAway isAway: Bool, within limit: Duration) async -> Bool {
+        await wait(within: limit) { isAway ? !$0.isStoreReachable && $0.storeFailure != nil : $0.isStoreReachable }
+    }
+
+    /// Where the other nodes' agents listen, as they said.
+    func otherAgents() -> [HTTPAddress] {
+        view.nodes.values.filter { $0.id != me.id }.compactMap { ConfigurationValue.join($0.agent) }
+    }
+}
