@@ -27,6 +27,12 @@ extension Configuration {
                 "forget-after must be longer than lease: a node that may still give addresses must learn of a removed network",
                 remedy: "raise forget-after or lower lease")
         }
+        if configuration.dockerSocket != nil, configuration.pluginSocket == configuration.localSocket {
+            throw ConfigurationError(
+                .contradiction, (settings[.pluginDirectory] ?? settings[.runDirectory])?.place ?? "the defaults",
+                "plugin-dir and run-dir are the same directory, and both sockets would be \(configuration.localSocket)",
+                remedy: "give --run-dir another directory")
+        }
         return configuration
     }
 

@@ -43,6 +43,8 @@ package struct Configuration: Equatable, Sendable {
 
     /// The local API's socket.
     package var localSocket: String { "\(runDirectory)/\(LocalRoute.socketName)" }
+    /// Where Docker looks for the driver "tulle".
+    var pluginSocket: String { "\(pluginDirectory)/tulle.sock" }
 }
 
 /// Which of the host's addresses is the underlay's.

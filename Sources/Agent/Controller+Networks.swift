@@ -151,7 +151,7 @@ extension Controller {
                 for (mine, theirs) in network.subnets.flatMap({ mine in other.subnets.map { (mine, $0) } })
                 where mine.prefix.overlaps(theirs.prefix) && other.key == other.id.description {
                     throw AgentError(
-                        .conflict, operation, cause: "\(mine.prefix) overlaps \(theirs.prefix) of network \(other.displayName)",
+                        .conflict, operation, cause: "\(mine.prefix) overlaps \(theirs.prefix) of network \(other.displayName)\(whyKept(other))",
                         remedy: conflictRemedy)
                 }
             }
@@ -261,7 +261,7 @@ extension Controller {
             mine.standing = .quarantined(
                 isOnlyAutomatic
                     ? "network \(mine.name ?? "?") was created on two hosts at once; this engine's copy is being replaced"
-                    : "network \(mine.name ?? "?") exists in the cluster with another \(difference): remove this one with 'docker network rm \(mine.name ?? "?")' or give it another name")
+                    : "network \(mine.name ?? "?") exists in the cluster with another \(difference)\(whyKept(other)): remove this one with 'docker network rm \(mine.name ?? "?")' or give it another name")
         } else {
             mine.standing = .confirmed
         }
@@ -322,6 +322,12 @@ extension Controller {
             .storeAway, "remove the network", cause: "containers came and went each time it was to be removed", remedy: "it is tried again")
     }
 
+    /// For errors: why a network that was removed on this engine is still there.
+    func whyKept(_ network: NetworkObject?) -> String {
+        guard let network, let reason = kept[network.id], !users(of: network.id).isEmpty else { return "" }
+        return " (\(reason))"
+    }
+
     private func users(of id: NetworkID) -> [EndpointObject] {
         (view.endpoints[id] ?? [:]).values.filter { $0.node != me.id || local.endpoints[$0.id] != nil }
     }
@@ -332,7 +338,7 @@ extension Controller {
         let users = users(of: id)
         guard users.isEmpty else {
             let nodes = Set(users.map { view.nodes[$0.node]?.name ?? $0.node.description }).sorted().joined(separator: ", ")
-            kept[id] = "removed on this engine and made again: \(users.count) endpoint(s) on \(nodes) use it; remove those containers first"
+            kept[id] = "it was removed on this engine and made again: \(users.count) endpoint(s) on \(nodes) use it; remove those containers first"
             log.notice(
                 "the network stays: other hosts have endpoints on it",
                 metadata: ["network": "\(network.displayName)", "endpoints": "\(users.count)", "nodes": "\(nodes)"])

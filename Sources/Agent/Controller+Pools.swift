@@ -148,7 +148,7 @@ extension Controller {
                 if subnet.prefix == prefix, local.engineNetwork(for: network.id) == nil { continue }
                 throw AgentError(
                     .conflict, operation,
-                    cause: "it overlaps \(subnet.prefix) of network \(network.displayName)", remedy: conflictRemedy)
+                    cause: "it overlaps \(subnet.prefix) of network \(network.displayName)\(whyKept(network))", remedy: conflictRemedy)
             }
         }
         for pool in local.pools.values where pool.dockerID == nil && pool.key == key && pool.prefix != prefix {

@@ -135,6 +135,7 @@ extension Controller {
 
     private func replaceView(with snapshot: StoreSnapshot) async {
         var fresh = ClusterView()
+        setProblems(under: Self.objectTopic, [:])
         for entry in snapshot.entries {
             if let object = read(entry.key, entry.value) { _ = fresh.set(object) }
         }
@@ -173,14 +174,16 @@ extension Controller {
         viewChanged()
     }
 
+    private static let objectTopic = "object "
+
     /// A junk entry harms nobody else: it is named and left out.
     private func read(_ key: String, _ value: [UInt8]?) -> ClusterView.Object? {
         do {
             let object = try ClusterView.Object(key: key, value: value)
-            setProblem("object \(key)", nil)
+            setProblem(Self.objectTopic + key, nil)
             return object
         } catch {
-            setProblem("object \(key)", "\(error)")
+            setProblem(Self.objectTopic + key, "\(error)")
             return nil
         }
     }

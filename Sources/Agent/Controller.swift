@@ -171,6 +171,12 @@ package actor Controller {
         if let text { log.warning("\(text)", metadata: ["topic": "\(topic)"]) }
     }
 
+    /// All topics that begin so: those that are not given are over.
+    func setProblems(under prefix: String, _ texts: [String: String]) {
+        for topic in problems.keys where topic.hasPrefix(prefix) && texts[String(topic.dropFirst(prefix.count))] == nil { setProblem(topic, nil) }
+        for (topic, text) in texts { setProblem(prefix + topic, text) }
+    }
+
     /// - Parameter agent: where this agent listens by now.
     package func setUnderlay(_ chosen: Underlay, agent: String) async {
         guard me.underlay != chosen.address || me.mtu != chosen.mtu || underlay != chosen.interface || me.agent != agent else { return }

@@ -105,13 +105,15 @@ final class EngineSync: Sendable {
         do {
             var present = try await client.networks(driver: "tulle")
             state.withLock { $0.networks = present.count }
-            for network in present { await learn(network) }
+            var faults: [String: String] = [:]
+            for network in present { faults[network.id] = await learn(network) }
             let work = await controller.engineWork(present: Set(present.map(\.id)))
             for dockerID in work.remove { await remove(dockerID) }
             for network in work.create {
-                await create(network)
+                faults[network.id.description] = await create(network)
                 present = try await client.networks(driver: "tulle")
             }
+            await controller.setProblems(under: "engine/", faults)
             try await readEndpoints(present)
         } catch {
             limiter.log(to: log, .warning, key: "sync", "cannot compare the engine's networks with the cluster's", metadata: ["error": "\(error)"])
@@ -119,14 +121,15 @@ final class EngineSync: Sendable {
     }
 
     /// One that cannot be taken up harms no other.
-    private func learn(_ network: EngineNetwork) async {
-        let topic = "network \(network.id.prefix(12))"
+    ///
+    /// - Returns: what is wrong, for people.
+    private func learn(_ network: EngineNetwork) async -> String? {
         do {
             try await controller.learn(
                 network.id, name: network.name, labels: network.labels, isAttachable: network.isAttachable)
-            await controller.setProblem(topic, nil)
+            return nil
         } catch {
-            await controller.setProblem(topic, "network \(network.name.prefix(64)) of this engine is not the cluster's yet: \("\(error)".prefix(300))")
+            return "network \(network.name.prefix(64)) of this engine is not the cluster's yet: \("\(error)".prefix(300))"
         }
     }
 
@@ -141,27 +144,27 @@ final class EngineSync: Sendable {
         await controller.setWithdrawing(dockerID, false)
     }
 
-    private func create(_ network: NetworkObject) async {
-        guard let name = network.name else { return }
+    /// - Returns: what is wrong, for people.
+    private func create(_ network: NetworkObject) async -> String? {
+        guard let name = network.name else { return nil }
         do {
             if let other = try await client.networks(driver: nil).first(where: { $0.name == name && $0.driver != "tulle" }) {
-                await controller.setProblem(
-                    "name \(name)",
-                    "network \(name) cannot be made on this engine: it has another network of that name (driver \(other.driver)); rename or remove that one")
-                return
+                return "network \(name) cannot be made on this engine: it has another network of that name (driver \(other.driver)); rename or remove that one"
             }
-            await controller.setProblem("name \(name)", nil)
             let id = try await client.createNetwork(specification(network, name))
             // The engine's check for duplicates is not atomic: whoever typed the same name meanwhile keeps his.
             let same = try await client.networks(driver: "tulle").filter { $0.name == name }
-            if same.count > 1, same.contains(where: { $0.id == id }) { return await remove(id) }
+            if same.count > 1, same.contains(where: { $0.id == id }) {
+                await remove(id)
+                return nil
+            }
             log.notice("made the cluster's network on the engine", metadata: ["network": "\(name)"])
-            await controller.setProblem("create \(name)", nil)
+            return nil
         } catch {
-            await controller.setProblem("create \(name)", "network \(name) is not on this engine: \("\(error)".prefix(300))")
             limiter.log(
                 to: log, .warning, key: "create \(name)", "cannot make the cluster's network on the engine",
                 metadata: ["network": "\(name)", "error": "\(error)"])
+            return "network \(name) is not on this engine: \("\(error)".prefix(300))"
         }
     }
 

@@ -37,8 +37,8 @@ struct LocalServer: Sendable {
         return { await routes.answer($0) }
     }
 
-    private func on(
-        _ route: LocalRoute, _ router: inout HTTPRouter, _ answer: @escaping @Sendable () async throws -> some Encodable
+    private func on<Answer: Encodable & SendableMetatype>(
+        _ route: LocalRoute, _ router: inout HTTPRouter, _ answer: @escaping @Sendable () async throws -> Answer
     ) {
         router.on(route.method, route.path) { _ in
             do { return try .report(try await answer()) } catch {

@@ -117,7 +117,7 @@ struct RunningAgent: Sendable {
             pluginLimits.socketMode = 0o600
             servers.append(
                 try await HTTPServer.start(
-                    on: .unix(path: "\(configuration.pluginDirectory)/tulle.sock"), limits: pluginLimits,
+                    on: .unix(path: configuration.pluginSocket), limits: pluginLimits,
                     handler: { await plugin.answer($0) }))
         } catch {
             await listener.stop()

@@ -55,19 +55,6 @@ package struct EngineClient: Sendable {
         _ = try await call(request, "remove Docker's network \(id)", timeout: EngineClient.driverTimeout)
     }
 
-    /// The running containers (paused ones too) with their endpoints. This answers at once, also while a container starts.
-    package func runningContainers() async throws -> [EngineContainer] {
-        try await list(HTTPRequest("GET", "/containers/json"), "list Docker's containers") { fields throws(DockerError) in
-            try EngineContainer(listed: fields)
-        }
-    }
-
-    /// One container, running or not. The engine answers only when a start in progress is over.
-    package func container(_ id: String) async throws -> EngineContainer {
-        let operation = "inspect Docker's container \(id)"
-        return try EngineContainer(inspected: read(await call(HTTPRequest("GET", "/containers/\(id)/json"), operation), operation))
-    }
-
     /// What happens to networks and containers, until the engine stops or the consumer does.
     ///
     /// - Parameter since: an event's time; the engine first sends again what it remembers (256 events) from then on. A few

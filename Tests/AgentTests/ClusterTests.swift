@@ -43,6 +43,34 @@ import Testing
         await cluster.end()
     }
 
+    @Test("the last address is found, however many owners of blocks have none")
+    func lastAddress() async throws {
+        // 16 blocks of /30, one for each node but the last.
+        let (cluster, nodes) = try await TestCluster.of(17)
+        let created = try await nodes[0].createNetwork("tight", subnet: "10.32.0.0/26")
+        var docker = [created]
+        for node in nodes.dropFirst() {
+            try await eventually { await node.controller.view.network(name: "tight") != nil }
+            docker.append(try await node.mirror(try #require(await node.controller.view.network(name: "tight"))))
+        }
+        for (node, id) in zip(nodes, docker).dropLast() { _ = try await node.run("first\(node.number)", on: id) }
+        let network = try #require(await nodes[16].controller.view.network(name: "tight")).id
+        // All but one node use up what they have.
+        var spare = 0
+        for (node, id) in zip(nodes, docker).dropLast() {
+            let block = try #require(await node.controller.view.blocks(of: network, owner: node.controller.me.id).first)
+            let subnet = try #require(await node.controller.view.networks[network]?.subnets.first)
+            spare = (0..<4).compactMap { block.first.advanced(by: $0) }.filter { !Allocation.isReserved($0, in: subnet) }.count - 1
+            guard node.number < 16 else { break }
+            for number in 0..<spare { _ = try await node.run("more\(node.number)-\(number)", on: id) }
+        }
+        try await eventually { await nodes[16].controller.view.endpoints[network]?.count == 64 - 3 - spare }
+        for number in 0..<spare { _ = try await nodes[16].run("c\(number)", on: docker[16]) }
+        let error = await #expect(throws: AgentError.self) { try await nodes[16].run("more", on: docker[16]) }
+        #expect(error?.code == .full)
+        await cluster.end()
+    }
+
     @Test("a node that is cut off from the store goes on from its own blocks while its lease lasts, and not after")
     func cutOff() async throws {
         let cluster = try await TestCluster(lease: 3)
@@ -84,6 +112,7 @@ import Testing
         let docker = try await node.createNetwork("shop", subnet: "10.32.0.0/16")
         _ = try await node.run("web", on: docker)
         let network = try #require(await node.controller.view.network(name: "shop")?.id)
+        try await eventually { try await node.reconciler.preview().allSatisfy(\.1.isEmpty) }
         let before = await node.kernel.states
         let keys = try await cluster.store.list(prefix: "").entries.map { StoreOperation.delete(key: $0.key) }
         _ = try await cluster.store.commit(StoreTransaction(operations: keys))
@@ -137,6 +166,9 @@ import Testing
         try await nodes[0].controller.deleteNetwork(first)
         #expect(await nodes[0].controller.engineWork(present: []).create.map(\.id) == [network.id])
         #expect(await nodes[0].controller.networkReports().first?.reason?.contains("h2") == true)
+        // So does the next create that it is in the way of.
+        let error = await #expect(throws: AgentError.self) { try await nodes[0].createNetwork("part", subnet: "10.32.4.0/24") }
+        #expect(error?.description.contains("removed on this engine and made again: 1 endpoint(s) on h2") == true)
         try await nodes[1].remove("web", on: second, address: address)
         try await eventually { await nodes[0].controller.view.endpoints[network.id]?.isEmpty == true }
         try await nodes[1].controller.deleteNetwork(second)

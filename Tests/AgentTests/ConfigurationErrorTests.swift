@@ -91,6 +91,9 @@ import Testing
             message(["lease": "1h"], ["TULLE_FORGET_AFTER": "1h"])
                 == "TULLE_FORGET_AFTER: forget-after must be longer than lease: a node that may still give addresses must learn of a removed network; "
                 + "raise forget-after or lower lease")
+        #expect(
+            message(["run-dir": "/run/x", "plugin-dir": "/run/x"])
+                == "--plugin-dir: plugin-dir and run-dir are the same directory, and both sockets would be /run/x/tulle.sock; give --run-dir another directory")
     }
 
     @Test("a host's name that is no node name needs another")

@@ -37,30 +37,6 @@ enum EngineAnswers {
         "MacAddress":"02:00:0a:20:00:02","IPv4Address":"10.32.0.2/32","IPv6Address":""}},"Options":{},"Labels":{}}
         """#
 
-    static let containers20 = #"""
-        [{"Id":"\#(container)","Names":["/web"],"Image":"busybox","ImageID":"sha256:00","Command":"sleep 9","Created":1767607872,
-        "Ports":[{"PrivatePort":80,"Type":"tcp"}],"Labels":{"app":"web"},"State":"running","Status":"Up 2 minutes","HostConfig":{"NetworkMode":"shop"},
-        "NetworkSettings":{"Networks":{"shop":{"IPAMConfig":{"IPv4Address":"10.32.0.2"},"Links":null,"Aliases":null,"NetworkID":"\#(network)",
-        "EndpointID":"\#(endpoint)","Gateway":"10.32.0.1","IPAddress":"10.32.0.2","IPPrefixLen":32,"IPv6Gateway":"","GlobalIPv6Address":"fd32::2",
-        "GlobalIPv6PrefixLen":128,"MacAddress":"02:00:0a:20:00:02","DriverOpts":null}}},"Mounts":[]}]
-        """#
-    static let containers28 = #"""
-        [{"Id":"\#(container)","Names":["/web"],"Image":"busybox","Labels":{"app":"web"},"State":"running","Status":"Up 2 minutes",
-        "HostConfig":{"NetworkMode":"shop"},"ImageManifestDescriptor":null,"NetworkSettings":{"Networks":{"shop":{"IPAMConfig":{},"Links":null,
-        "Aliases":null,"MacAddress":"02:00:0a:20:00:02","DriverOpts":null,"GwPriority":0,"NetworkID":"\#(network)","EndpointID":"\#(endpoint)",
-        "Gateway":"10.32.0.1","IPAddress":"10.32.0.2","IPPrefixLen":32,"IPv6Gateway":"","GlobalIPv6Address":"fd32::2","GlobalIPv6PrefixLen":128,
-        "DNSNames":null}}},"Mounts":[]}]
-        """#
-
-    static func inspectedContainer(isRunning: Bool) -> String {
-        #"""
-        {"Id":"\#(container)","Name":"/web","State":{"Status":"running","Running":\#(isRunning),"Pid":4711},"Config":{"Hostname":"x","Labels":{"app":"web"}},
-        "NetworkSettings":{"SandboxKey":"/var/run/docker/netns/a","Networks":{"shop":{"Aliases":["www","c0ffee00c0ff"],"NetworkID":"\#(network)",
-        "EndpointID":"\#(endpoint)","IPAddress":"10.32.0.2","GlobalIPv6Address":"","MacAddress":"02:00:0a:20:00:02"},"old":{"EndpointID":"","NetworkID":"x"},
-        "gone":null}}}
-        """#
-    }
-
     static let events = #"""
         {"Type":"network","Action":"create","Actor":{"ID":"\#(network)","Attributes":{"name":"shop","type":"tulle"}},"scope":"local","time":1767607872,"timeNano":1767607872123456789}
 

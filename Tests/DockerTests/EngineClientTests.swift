@@ -117,33 +117,6 @@ struct EngineClientTests {
         }
     }
 
-    @Test("running containers are listed alike from old and new engines", arguments: [EngineAnswers.containers20, EngineAnswers.containers28])
-    func containers(answer: String) async throws {
-        try await withEngine(["GET /containers/json": Self.json(answer)]) { client, _ in
-            let containers = try await client.runningContainers()
-            #expect(
-                containers == [
-                    EngineContainer(
-                        id: EngineAnswers.container, name: "web", isRunning: true, labels: ["app": "web"],
-                        endpoints: [
-                            EngineEndpoint(
-                                endpointID: EngineAnswers.endpoint, networkID: EngineAnswers.network, networkName: "shop", aliases: [],
-                                ipv4Address: "10.32.0.2", ipv6Address: "fd32::2", macAddress: "02:00:0a:20:00:02")
-                        ])
-                ])
-        }
-    }
-
-    @Test("an inspected container has its aliases and tells whether it runs", arguments: [true, false])
-    func container(isRunning: Bool) async throws {
-        try await withEngine(["GET /containers/web/json": Self.json(EngineAnswers.inspectedContainer(isRunning: isRunning))]) { client, _ in
-            let container = try await client.container("web")
-            #expect(container.name == "web" && container.isRunning == isRunning && container.labels == ["app": "web"])
-            #expect(container.endpoints.map(\.networkName) == ["shop"])
-            #expect(container.endpoints.first?.aliases == ["www", "c0ffee00c0ff"])
-        }
-    }
-
     @Test("events are typed, and can be asked for from a time on")
     func events() async throws {
         try await withEngine(["GET /events": Self.json(EngineAnswers.events)]) { client, engine in
