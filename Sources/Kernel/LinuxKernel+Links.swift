@@ -130,11 +130,13 @@ extension LinuxKernel {
             throw KernelError(.notFound, operation, cause: "there is no link \(name)")
         }
         let size = mtu.map { UInt32(clamping: $0) }
+        // The container's end first: only ours is looked at again if this fails.
+        if let path, let size, let peer = namespace.mirror.peerIndex(of: name) {
+            try Sandbox(path).setMTU(size, peer: peer, of: index)
+        }
         try namespace.route.request(operation, type: RTM_NEWLINK) {
             LinkMessage(index: Int32(bitPattern: index), isUp: isUp, mac: mac, mtu: size).write(to: &$0)
         }
-        guard let path, let size, let peer = namespace.mirror.peerIndex(of: name) else { return }
-        try Sandbox(path).setMTU(size, peer: peer, of: index)
     }
 
     func host() throws(KernelError) -> Namespace {

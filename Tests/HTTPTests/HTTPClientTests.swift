@@ -83,6 +83,30 @@ struct HTTPClientTests {
         #expect(await code(client) == .noSuchSocket)
     }
 
+    @Test("a client that gives its connections up fails the call under way and makes the next on a new one")
+    func disconnect() async throws {
+        let arrived = Signal()
+        let count = Mutex(0)
+        try await withServer { request in
+            count.withLock { $0 += 1 }
+            guard request.path == "/slow" else { return .text("") }
+            arrived.set()
+            try? await Task.sleep(for: .seconds(60))
+            return .text("late")
+        } _: { server in
+            let client = HTTPClient(server.address)
+            // The connection that the slow call takes is one that was used before.
+            _ = try await client.send(HTTPRequest("GET", "/"), timeout: .seconds(10))
+            let slow = Task { try await client.send(HTTPRequest("GET", "/slow"), timeout: .seconds(50)) }
+            await arrived.wait()
+            client.disconnect()
+            let error = await #expect(throws: HTTPError.self) { try await slow.value }
+            #expect(error?.code == .closed)
+            #expect(try await client.send(HTTPRequest("GET", "/"), timeout: .seconds(10)).status == 200)
+            #expect(count.withLock { $0 } == 3, "what may have been done is not asked for again")
+        }
+    }
+
     @Test("a reused connection that closes without an answer is replaced once; a new one is not")
     func retry() async throws {
         let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
