@@ -134,12 +134,12 @@ extension Controller {
     // MARK: Applying
 
     private func replaceView(with snapshot: StoreSnapshot) async {
-        var fresh = ClusterView()
+        // Nobody sees it half filled: nothing is awaited until it is whole.
+        view = ClusterView()
         setProblems(under: Self.objectTopic, [:])
         for entry in snapshot.entries {
-            if let object = read(entry.key, entry.value) { _ = fresh.set(object) }
+            if let object = read(entry.key, entry.value) { _ = view.set(object) }
         }
-        view = fresh
         viewRevision = snapshot.revision
         replica.write(snapshot)
         await viewApplied([.everything])

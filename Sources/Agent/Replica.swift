@@ -36,15 +36,18 @@ package final class Replica: Sendable {
         apply(rows)
     }
 
-    /// Replaces all.
+    /// Replaces all, by writing what differs.
     func write(_ snapshot: StoreSnapshot) {
-        let kept = Set(snapshot.entries.map { "item/\($0.key)" })
         do {
-            let gone = try table.all("item/").map(\.key).filter { !kept.contains($0) }
-            apply(
-                gone.map { .delete(key: $0) }
-                    + snapshot.entries.map { .put(key: "item/\($0.key)", value: $0.value) }
-                    + [.put(key: "revision", value: Array(String(snapshot.revision.number).utf8))])
+            var present = Dictionary(try table.all("item/").map { ($0.key, $0.value) }) { $1 }
+            var rows: [LocalTable.Change] = []
+            for entry in snapshot.entries {
+                let key = "item/\(entry.key)"
+                if present.removeValue(forKey: key) != entry.value { rows.append(.put(key: key, value: entry.value)) }
+            }
+            rows += present.keys.map { .delete(key: $0) }
+            rows.append(.put(key: "revision", value: Array(String(snapshot.revision.number).utf8)))
+            apply(rows)
         } catch {
             log.error("cannot read the replica", metadata: ["error": "\(error)"])
         }
