@@ -10,6 +10,11 @@ package struct Underlay: Hashable, Sendable {
     package var mtu: Int
     package var interface: String
 
+    /// Bridges of containers, and our own links: none leads to other hosts.
+    private static func isOthers(_ name: String) -> Bool {
+        ["docker", "br-", Desired.hostPrefix].contains { name.hasPrefix($0) }
+    }
+
     /// - Parameter selector: nil: the interface of the default route, IPv4 first.
     package static func choose(_ selector: UnderlaySelector?, in network: HostNetwork) throws -> Underlay {
         let operation = "choose the underlay"
@@ -28,8 +33,8 @@ package struct Underlay: Hashable, Sendable {
                     return found
                 }
             }
-            // No default route: not ambiguous if one interface only has an address that is not a bridge of containers.
-            let all = candidates.compactMap { $0.name.hasPrefix("docker") || $0.name.hasPrefix("br-") ? nil : best($0) }
+            // No default route: not ambiguous if only one interface has an address.
+            let all = candidates.compactMap { isOthers($0.name) ? nil : best($0) }
             if all.count == 1 { return all[0] }
             throw AgentError(
                 .setup, operation, cause: "this host has no default route to tell which interface leads to the other hosts",
@@ -56,10 +61,6 @@ package struct Underlay: Hashable, Sendable {
                 .setup, operation, cause: "no interface that is up (\(names)) has an address in \(prefix)",
                 remedy: "see 'ip address', or choose another with --underlay")
         }
-    }
-
-    static func holds(_ address: IPAddress, _ network: HostNetwork) -> Bool {
-        network.interfaces.values.contains { $0.isUp && $0.addresses.contains { $0.address == address } }
     }
 
     /// What no network of ours may overlap: the main table without what leads to our own links.
@@ -95,13 +96,13 @@ struct UnderlayFollower: Sendable {
 
     /// False if it is to be tried again.
     private func follow() async -> Bool {
-        guard let network = try? HostNetwork.read(), let chosen = try? Underlay.choose(selector, in: network) else { return true }
+        // Nothing to choose: the address stays as long as no other comes.
+        guard let chosen = try? Underlay.choose(selector, in: HostNetwork.read()) else { return false }
         let present = await controller.me.underlay
-        if chosen.address != present, Underlay.holds(present, network) || chosen.address.family != present.family {
-            // Perhaps the middle of a change, such as a link that has one family's addresses back and not yet the other's.
+        if chosen.address != present {
+            // Perhaps the middle of a change, such as a link that has its addresses back and not yet its routes.
             try? await Task.sleep(for: .seconds(1))
-            guard let network = try? HostNetwork.read(), let again = try? Underlay.choose(selector, in: network) else { return true }
-            guard again.address == chosen.address else { return false }
+            guard let again = try? Underlay.choose(selector, in: HostNetwork.read()), again.address == chosen.address else { return false }
         }
         do {
             try await listener.follow(chosen.address)

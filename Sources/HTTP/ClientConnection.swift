@@ -61,7 +61,11 @@ final class ClientConnection: ChannelDuplexHandler {
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
 
-    func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+    /// Always comes, also where no connection came about.
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+        pool.forget(self)
+    }
 
     func arrived() { hasAnswerBytes = true }
 
@@ -92,7 +96,6 @@ final class ClientConnection: ChannelDuplexHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) { broke(error) }
 
     func channelInactive(context: ChannelHandlerContext) {
-        pool.forget(self)
         broke(ChannelError.eof)
     }
 

@@ -1,6 +1,5 @@
 /// Sysctls are files below /proc/sys, which shows each thread its own network namespace: they are read and written by a
 /// thread that enters it, does this and ends.
-import CLinux
 import Fabric
 import Glibc
 
@@ -26,7 +25,7 @@ extension LinuxKernel {
             let errors = try Thread.run(in: namespace.descriptor, "write sysctls of \(namespace.id)") {
                 settings.map { setting -> KernelError? in
                     do throws(KernelError) {
-                        if setting == RouterAdvertisements.forwarding { try RouterAdvertisements.keep() }
+                        if setting == RouterAdvertisements.forwarding { RouterAdvertisements.keep() }
                         try SysctlFile.write(setting.path, setting.value)
                         return nil
                     } catch {
@@ -49,23 +48,12 @@ extension LinuxKernel {
 private enum RouterAdvertisements {
     static let forwarding = (path: "net/ipv6/conf/all/forwarding", value: "1")
 
-    /// Where a default route came by an advertisement, advertisements go on to count.
-    static func keep() throws(KernelError) {
-        for link in linksOfDefaultRoutes() where SysctlFile.read("net/ipv6/conf/\(link)/accept_ra") == "1" {
-            try SysctlFile.write("net/ipv6/conf/\(link)/accept_ra", "2")
+    /// Interfaces that heed advertisements go on to do so; one that must not has 0. An interface that goes away meanwhile needs nothing.
+    static func keep() {
+        for link in ProcFile.names("/proc/sys/net/ipv6/conf") where link != "all" && link != "default" && !link.hasPrefix(Desired.hostPrefix) {
+            let path = "net/ipv6/conf/\(link)/accept_ra"
+            if SysctlFile.read(path) == "1" { try? SysctlFile.write(path, "2") }
         }
-    }
-
-    /// Lines of /proc/net/ipv6_route: destination, its length, source, its length, next hop, metric, references, uses, flags (linux/ipv6_route.h)
-    /// and the link; numbers in hexadecimal.
-    private static func linksOfDefaultRoutes() -> Set<String> {
-        let (isDefault, isAdvertised) = (UInt32(RTF_DEFAULT), UInt32(RTF_ADDRCONF))
-        return Set(ProcFile.lines("/proc/thread-self/net/ipv6_route").compactMap { line in
-            let fields = line.split(separator: " ")
-            guard fields.count == 10, let flags = UInt32(fields[8], radix: 16), flags & isDefault != 0, flags & isAdvertised != 0
-            else { return nil }
-            return String(fields[9])
-        })
     }
 }
 

@@ -169,7 +169,7 @@ package actor LinuxKernel: DataPlane {
     /// Makes the mirror exact.
     func synchronize(_ namespace: Namespace, all: Bool = false) throws(KernelError) {
         try drain(namespace)
-        if all || namespace.mirror.needsReload { try namespace.reload() }
+        if all || namespace.mirror.needsReload, try namespace.reload() { post(namespace.id) }
     }
 
     /// Takes what the kernel has told, and tells it on.

@@ -161,7 +161,8 @@ package struct Mirror {
     private mutating func take(_ message: RouteMessage, isGone: Bool, replaces: Bool) -> Bool {
         guard message.table == RT_TABLE_MAIN.rawValue, message.origin != UInt8(RTPROT_KERNEL), !message.isCached else { return false }
         let links = message.hops.compactMap { hop in hop.index.flatMap { covered($0, isGone: isGone) } }
-        if links.isEmpty, scope == .host { return false }
+        // Where the host's default route leads may be the underlay.
+        if links.isEmpty, scope == .host { return message.destination.length == 0 }
         let target = message.target(on: links)
         let key = RouteKey(destination: message.destination, metric: message.metric)
         let old = state.routes[key]

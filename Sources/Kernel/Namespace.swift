@@ -117,17 +117,20 @@ final class Namespace {
         return changed || mirror.needsReload && !doubted.0 || filterIsStale && !doubted.1
     }
 
-    /// Reads everything from the kernel, unless `onlyIfNeeded` and nothing speaks for it.
-    func reload() throws(KernelError) {
+    /// Reads everything from the kernel.
+    /// - Returns: whether something changed meanwhile, or what is known is still in doubt.
+    func reload() throws(KernelError) -> Bool {
+        var isNews = false
         // Something may change in a way that asks for a new dump during each dump; the last one's doubt then stays for the next look.
         for _ in 0..<Self.reloads {
             // What waits was before the dump.
-            _ = try drain()
+            if try drain() { isNews = true }
             let links = try dumpLinks()
             mirror.replace(links: links, addresses: try dumpAddresses(), neighbors: try dumpNeighbors(links), routes: try dumpRoutes())
-            _ = try drain()
-            if !mirror.needsReload { return }
+            if try drain() { isNews = true }
+            if !mirror.needsReload { return isNews }
         }
+        return true
     }
     private static let reloads = 4
 

@@ -22,22 +22,12 @@ package enum PortHolder {
     }
 
     private static func process(holding links: Set<String>) -> String? {
-        for process in names("/proc") where Int32(process) != nil {
+        for process in ProcFile.names("/proc") where Int32(process) != nil {
             let descriptors = "/proc/\(process)/fd"
-            guard names(descriptors).contains(where: { links.contains(target("\(descriptors)/\($0)")) }) else { continue }
+            guard ProcFile.names(descriptors).contains(where: { links.contains(target("\(descriptors)/\($0)")) }) else { continue }
             return "\(ProcFile.lines("/proc/\(process)/comm").first ?? "a program") (process \(process))"
         }
         return nil
-    }
-
-    private static func names(_ directory: String) -> [String] {
-        guard let stream = opendir(directory) else { return [] }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            names.append(withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) })
-        }
-        return names
     }
 
     private static func target(_ link: String) -> String {

@@ -1,4 +1,4 @@
-/// Tables of proc(5).
+/// Files and directories of proc(5).
 import Glibc
 
 enum ProcFile {
@@ -14,5 +14,16 @@ enum ProcFile {
         }
         free(line)
         return lines
+    }
+
+    /// The names in a directory; none if it cannot be read.
+    static func names(_ directory: String) -> [String] {
+        guard let stream = opendir(directory) else { return [] }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            names.append(withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) })
+        }
+        return names
     }
 }

@@ -3,7 +3,7 @@ import LocalAPI
 import TestKit
 import Testing
 
-/// `dist/systemd/tulle.service` as it is shipped, under a real systemd; only the path of the program is another.
+/// `dist/systemd/tulle.service` as it is shipped, under a real systemd; only the paths of the programs are others.
 @Suite("the systemd unit", .serialized, .needsLab, .lab("unit", agents: nil, options: ["--systemd"], prepare: installUnit))
 struct SystemdTests {
     private func property(_ name: String, _ unit: String = "tulle", on host: LabHost = h1) throws -> String {
@@ -93,7 +93,7 @@ struct SystemdTests {
         let units = "\(host.directory)/etc/systemd/system"
         try lab.shell("""
             cp \(Lab.repository)/dist/systemd/tulle.service \(units)/ && mkdir -p \(units)/tulle.service.d
-            printf '[Service]\\nExecStart=\\nExecStart=\(program) agent\\n' >\(units)/tulle.service.d/path.conf
+            printf '[Service]\\nExecStart=\\nExecStart=\(program) agent\\nEnvironment=PATH=%s\\n' "$PATH" >\(units)/tulle.service.d/path.conf
             printf '[Service]\\nExecStart=/bin/sleep infinity\\n' >\(units)/docker.service
             printf '[Unit]\\nWants=docker.service tulle.service\\n' >\(units)/boot.target
             """)

@@ -19,9 +19,6 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
-// From linux/ipv6_route.h, which needs glibc's in6_addr.
-enum { RTF_DEFAULT = 0x00010000, RTF_ADDRCONF = 0x00040000 };
-
 // From linux/netfilter.h, which needs glibc's in_addr.
 enum { NF_DROP = 0, NF_ACCEPT = 1, NFPROTO_INET = 1, NFPROTO_IPV4 = 2, NFPROTO_IPV6 = 10 };
 enum nf_inet_hooks {

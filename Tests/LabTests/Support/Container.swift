@@ -83,9 +83,11 @@ func networkIsEverywhere(_ network: String, on hosts: [LabHost]? = nil, within l
 }
 
 /// Every pair of these containers, in both directions; those that failed.
-func unreachablePairs(_ containers: [Container], addresses: [String]) throws -> [String] {
+///
+/// - Parameter seconds: how long an answer may take: a busy machine is not what is tested.
+func unreachablePairs(_ containers: [Container], addresses: [String], within seconds: Int = 3) throws -> [String] {
     // All at once: one that does not answer costs a second, not a second each.
-    let script = addresses.map { "(ping -q -c 1 -W 1 \($0) >/dev/null || echo \($0)) &" }.joined(separator: " ") + " wait"
+    let script = addresses.map { "(ping -q -c 1 -W \(seconds) \($0) >/dev/null || echo \($0)) &" }.joined(separator: " ") + " wait"
     let running = try containers.map { container in
         (container, try container.host.lab.start(["docker", "\(container.host)", "exec", container.name, "sh", "-c", script]))
     }
