@@ -44,11 +44,12 @@ extension Controller {
                 remedy: "bring the store back; running containers are not affected")
         }
         if let wanted { return try await allocate(fixed: wanted, network, subnet, operation) }
-        for _ in 0..<8 {
+        // A block that was just taken may be used up by others that waited for it, so as long as there are blocks.
+        let deadline = ContinuousClock.now + .seconds(15)
+        repeat {
             if let address = try pick(network, subnet) { return address }
-            // Each try ends with a new block of ours, or with an error.
-            if try await takeBlock(network, subnet, operation) == false { break }
-        }
+        } while try await takeBlock(network, subnet, operation) && .now < deadline
+        if let address = try pick(network, subnet) { return address }
         return try await borrow(nil, network, subnet, operation)
     }
 
@@ -261,11 +262,21 @@ extension Controller {
         let blocks = view.blocks(of: id, owner: me.id).filter { subnet.prefix.contains($0) && !isGoing($0, of: id) }
         let candidate = request.address.map { isTaken($0) ? nil : $0 }
             ?? Allocation.address(in: blocks, of: subnet, after: nil, isTaken: isTaken)
-        let block = candidate.flatMap { candidate in blocks.first { $0.contains(candidate) } }
-        guard let candidate, let block,
-            let owned = try await store.list(prefix: StoreKey.block(id, block)).entries.first,
-            try StoredJSON.decode(BlockObject.self, owned.value).node == me.id
-        else {
+        // Ours no more from here on, before anybody else can have it.
+        let lent = LocalAllocation(since: bootSeconds(), isSingle: false, lentTo: request.from)
+        var owned: StoreEntry?
+        if let candidate, let block = blocks.first(where: { $0.contains(candidate) }) {
+            try local.set(lent, candidate, in: id)
+            do {
+                let entry = try await store.list(prefix: StoreKey.block(id, block)).entries.first
+                if let entry, try StoredJSON.decode(BlockObject.self, entry.value).node == me.id { owned = entry }
+            } catch {
+                try local.removeAllocation(candidate, in: id)
+                throw error
+            }
+            if owned == nil { try local.removeAllocation(candidate, in: id) }
+        }
+        guard let candidate, let owned else {
             reply.refusal = request.address.map { "a container on node \(me.name) has \($0)" }
                 ?? "node \(me.name) has no address left in its blocks"
             _ = try await commit(
@@ -275,9 +286,6 @@ extension Controller {
                 operation)
             return
         }
-        // Ours no more, before anybody else can have it.
-        try local.set(
-            LocalAllocation(since: bootSeconds(), isSingle: false, lentTo: request.from), candidate, in: id)
         reply.granted = candidate
         let addressKey = StoreKey.address(id, candidate)
         let transaction = StoreTransaction(
@@ -289,6 +297,7 @@ extension Controller {
                 .put(key: key, value: try StoredJSON.encode(reply, over: entry.value), lease: nil),
                 .put(key: addressKey, value: try StoredJSON.encode(AddressObject(node: request.from)), lease: nil),
             ])
+        // After an error it may have been done: the sweep takes the address back when the store says so.
         if try await commit(transaction, operation) == nil { try local.removeAllocation(candidate, in: id) }
     }
 

@@ -53,6 +53,7 @@ extension Controller {
     var isRegistered: Bool { view.nodes[identity.node]?.instance == identity.instance }
 
     private func register() async throws {
+        if let doubled { throw doubled }
         let key = StoreKey.node(identity.node)
         guard let present = view.nodes[identity.node] else {
             let taken = view.nodes.values.first { $0.name == me.name && $0.id != me.id }
@@ -61,6 +62,7 @@ extension Controller {
                     .conflict, "register this node", cause: "the name \(me.name) is taken by node \(taken.id) at \(taken.agent)",
                     remedy: "start this agent with another --node-name")
             }
+            try lineage.add(me.instance)
             _ = try await commit(
                 StoreTransaction(
                     conditions: [.absent(key: key)],
@@ -69,16 +71,27 @@ extension Controller {
             return
         }
         guard present != me else { return }
-        // A sign of life under our identity from another address: the machine was cloned. After a crash and a
-        // change of address it is our own old sign, which ends by itself.
-        if present.instance != me.instance, present.agent != me.agent, view.alive.contains(me.id) {
-            throw AgentError(
-                .conflict, "register this node",
-                cause: "an agent with the same identity \(me.id) runs at \(present.agent)",
-                remedy: "if this machine was cloned, stop this agent, empty its state directory and join again")
-        }
-        let mine = me
-        try await rewrite(key, "update this node") { (old: NodeObject) in old == mine ? nil : mine }
+        if present.instance != me.instance { try refuseDouble(present) }
+        try lineage.add(me.instance)
+        let (mine, known) = (me, lineage)
+        try await rewrite(key, "update this node") { (old: NodeObject) in old == mine || !known.has(old.instance) ? nil : mine }
+        doubleSince = nil
+    }
+
+    /// Two agents with one identity would give the same addresses. A sign of life from another address may also be our own last one, after a crash and a
+    /// change of address: that ends by itself. Whoever was told once that another lives stays out, also when that one pauses.
+    private func refuseDouble(_ present: NodeObject) throws {
+        let isKnown = lineage.has(present.instance)
+        let isElsewhere = present.agent != me.agent && view.alive.contains(me.id)
+        guard !isKnown || isElsewhere else { return }
+        let error = AgentError(
+            .conflict, "register this node",
+            cause: "an agent with the same identity \(me.id) \(isElsewhere ? "runs" : "ran") at \(present.agent)",
+            remedy: "if this machine was cloned, or its state directory is an old copy, stop this agent, run 'tulle reset' and join again")
+        let since = doubleSince ?? bootSeconds()
+        doubleSince = since
+        if !isKnown || bootSeconds() - since > Double(Self.aliveTerm) + 5 { doubled = error }
+        throw error
     }
 
     private func renewLease() async throws {

@@ -54,7 +54,11 @@ extension Controller {
         }
         switch try await publish(wanted, operation) {
         case .new(let created): try bind(request.dockerID, to: created.id, pools, created, .confirmed)
-        case .sameSubnet(let other): try bind(request.dockerID, to: other.id, pools, wanted, .provisional)
+        case .sameSubnet(let other):
+            // Our own, of a create whose end Docker did not wait for: this is it, repeated.
+            let isOurs = other.origin == me.id && other.state == .pending && local.engineNetwork(for: other.id) == nil
+                && other.difference(from: wanted) == nil
+            try bind(request.dockerID, to: other.id, pools, wanted, isOurs ? .confirmed : .provisional)
         }
     }
 
@@ -125,7 +129,10 @@ extension Controller {
             throw AgentError(
                 .full, operation, cause: "no VNI is left from \(settings.vniBase) on", remedy: "remove networks that nobody uses")
         }
-        let addressOptions = local.pools.values.first { $0.prefix == pools[0].prefix }?.options ?? [:]
+        let pool = local.pools.values.first {
+            $0.prefix == pools[0].prefix && $0.dockerID == nil && $0.key == request.options[DriverOption.network]
+        }
+        let addressOptions = pool?.options ?? [:]
         return NetworkObject(
             id: id, key: request.options[DriverOption.network] ?? scopeKey ?? id.description, name: nil, state: .pending, vni: vni,
             subnets: pools, isInternal: request.isInternal, mtu: mtu,

@@ -30,6 +30,9 @@ extension Controller {
     /// Takes the store as it is now for the truth, whatever was known before (`tulle store accept`).
     package func accept() async throws {
         let operation = "accept the store"
+        guard distrust != nil else {
+            return log.notice("the store is believed already: there is nothing to accept")
+        }
         let cluster = try await store.identity().cluster
         guard cluster == expectedCluster else {
             throw AgentError(
@@ -141,6 +144,8 @@ extension Controller {
             if let object = read(entry.key, entry.value) { _ = view.set(object) }
         }
         viewRevision = snapshot.revision
+        // An accepted store may stand at an older revision than what was written to the one before.
+        published = min(published, viewRevision)
         replica.write(snapshot)
         await viewApplied([.everything])
     }

@@ -59,6 +59,10 @@ package actor Controller {
     package internal(set) var lease: AllocationLease
     /// Another agent lives under this node's identity or name: this one says and gives nothing.
     var isRefused = false
+    var lineage: Lineage
+    /// Since when (CLOCK_BOOTTIME) a sign of life under our identity comes from elsewhere; and why this agent stays refused until it ends.
+    var doubleSince: Double?
+    var doubled: AgentError?
     /// When the store was last heard of: seconds since 1970.
     package internal(set) var lastHeard: Int?
 
@@ -76,6 +80,8 @@ package actor Controller {
     /// Since when (CLOCK_BOOTTIME) a pending network of ours has no copy on the engine, or a nameless copy is not in the engine's list.
     var pendingSince: [NetworkID: Double] = [:]
     var namelessSince: [String: Double] = [:]
+    /// What the `Publisher` wrote last: an older view must not be compared with what is here.
+    var published = Revision.zero
     /// Networks that were removed on this engine and stay because others use them: why, for people.
     var kept: [NetworkID: String] = [:]
     /// Docker's ids of copies that the agent itself is removing from its engine: that says nothing about the network.
@@ -115,6 +121,7 @@ package actor Controller {
         self.log = log
         self.hostRoutes = hostRoutes
         local = try LocalState(table)
+        lineage = try Lineage(table)
         lease = try AllocationLease(table: table, term: terms.lease)
         viewRevision = try replica.load(into: &view)
         if let known = view.cluster {
@@ -196,10 +203,9 @@ extension Controller: DesiredSource {
         switch namespace {
         case .host:
             let here = Set(local.endpoints.values.map(\.network))
-            if let lost = here.first(where: { view.networks[$0] == nil }) { throw unknown(lost) }
             return Desired.host(
-                view: view, me: me, networks: here.compactMap { view.networks[$0] }, underlay: underlay,
-                settings: settings)
+                view: view, me: me, networks: here.compactMap { view.networks[$0] }, unknown: here.filter { view.networks[$0] == nil },
+                underlay: underlay, settings: settings)
         case .pinned(let digits):
             // Only a network with endpoints here has a namespace, so the endpoints tell which one it is.
             let endpoints = local.endpoints.values.filter { $0.network.short == digits }

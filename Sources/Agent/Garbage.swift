@@ -19,7 +19,13 @@ extension Controller {
         for (network, allocations) in local.allocations {
             for (address, allocation) in allocations where now - allocation.since > Self.unboundSeconds {
                 if allocation.lentTo != nil {
-                    guard view.addresses[network]?[address] == nil else { continue }
+                    // Only by the word of the store, and when no request is left that could still be granted with it.
+                    let isAsked = (view.requests[network] ?? [:]).values.contains { $0.owner == me.id && $0.from == allocation.lentTo }
+                    guard isStoreReachable, distrust == nil, isRegistered, !isAsked, view.addresses[network]?[address] == nil else { continue }
+                    guard let present = try? await store.list(prefix: StoreKey.address(network, address)).entries,
+                        !present.contains(where: { $0.key == StoreKey.address(network, address) }),
+                        local.allocations[network]?[address] == allocation
+                    else { continue }
                     attempt("take back \(address)") { try local.removeAllocation(address, in: network) }
                 } else if allocation.endpoint.map({ local.endpoints[$0] == nil }) ?? true {
                     if allocation.isSingle, !isStoreReachable || distrust != nil { continue }

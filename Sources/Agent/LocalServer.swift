@@ -49,7 +49,7 @@ struct LocalServer: Sendable {
 
     private func status() async -> StatusReport {
         let failures = await controller.reconciler.problems.sorted { $0.key < $1.key }.compactMap { namespace, failures in
-            (failures.first { !$0.isSkipped } ?? failures.first).map { "the kernel refused '\($0.step)' in \(namespace): \($0.reason); it is tried again" }
+            (failures.first { !$0.isSkipped } ?? failures.first).map { $0.isUnknown ? $0.reason : "the kernel refused '\($0.step)' in \(namespace): \($0.reason); it is tried again" }
         }
         return await controller.statusReport(
             storeKind: "embedded", storeAddress: locator?.address.description ?? "this node", docker: engine?.report(),

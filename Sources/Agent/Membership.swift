@@ -19,7 +19,10 @@ package struct Membership: Codable, Sendable {
     package static func load(_ table: LocalTable) throws -> Membership? {
         try table.value(key).map { try StoredJSON.decode(Membership.self, $0) }
     }
-    package func save(_ table: LocalTable) throws { try table.put(Self.key, StoredJSON.encode(self)) }
+    package func save(_ table: LocalTable) throws {
+        try table.put(Self.key, StoredJSON.encode(self))
+        try table.sync()
+    }
 
     package var storeAddress: HTTPAddress? {
         guard let storeHost, let storePort else { return nil }
@@ -43,7 +46,9 @@ package enum Joining {
     static func invitation(_ client: PeerClient, timeout: Duration) async throws -> ClusterInvitation {
         let operation = "ask \(client.address) for the cluster"
         let answer = try await client.send(HTTPRequest("GET", ClusterInvitation.path), timeout: timeout)
-        guard answer.status == 200, let invitation = try? StoredJSON.decode(ClusterInvitation.self, answer.body) else {
+        guard answer.status == 200, let invitation = try? StoredJSON.decode(ClusterInvitation.self, answer.body),
+            (1...65_535).contains(invitation.storePort)
+        else {
             throw AgentError(
                 .setup, operation, cause: "it answered with status \(answer.status)",
                 remedy: "see that the versions of both agents are compatible")

@@ -8,8 +8,6 @@ import Store
 extension Controller {
     /// Runs until cancelled: after each change, at most ten times a second, and each ten seconds.
     package func publish() async {
-        // What was written last: an older view must not be compared with what is here.
-        var published = Revision.zero
         while !Task.isCancelled {
             // Taken before the comparison, so that what changes meanwhile is compared again.
             let (seen, endpoints) = (viewRevision, local.endpoints)
@@ -40,6 +38,7 @@ extension Controller {
     /// A network that was removed at the moment in which a container came to it here: whoever removed it could not know. It is in use, so
     /// it lives again.
     private func restoreUsed() async throws {
+        var lost: [String: String] = [:]
         for network in view.networks.values where network.state == .removed && !local.endpoints(of: network.id).isEmpty {
             let operation = "restore network \(network.displayName), which is in use"
             let key = StoreKey.network(network.id)
@@ -54,34 +53,32 @@ extension Controller {
                 operations: [.put(key: key, value: try StoredJSON.encode(living, over: entry.value), lease: nil)]
                     + claims.map { .put(key: $0, value: reference(network.id), lease: nil) })
             let isDone = try await commit(transaction, operation) != nil
-            setProblem(
-                "in use \(network.id.short)",
-                isDone ? nil : "network \(network.displayName) was removed while containers here use it, and its name or key was taken: remove those containers")
+            if !isDone {
+                lost[network.id.short] =
+                    "network \(network.displayName) was removed while containers here use it, and its name or key was taken: remove those containers"
+            }
         }
+        setProblems(under: "in use ", lost)
     }
 
     /// Addresses of living containers that the store says are nobody's, as after an emptied store was accepted: they are taken as single ones, or it is told
     /// whose they are now.
     private func reclaim() async throws {
+        var lost: [String: String] = [:]
         for (id, allocations) in local.allocations {
             guard let network = view.networks[id], network.state == .active else { continue }
             let blocks = view.blocks(of: id, owner: me.id)
             for (address, allocation) in allocations where allocation.endpoint != nil && allocation.lentTo == nil {
-                let topic = "address \(address) of \(id.short)"
                 let holder = view.addresses[id]?[address]?.node
                 guard holder != me.id, !blocks.contains(where: { $0.contains(address) }),
                     let subnet = network.subnet(containing: address)
-                else {
-                    setProblem(topic, nil)
-                    continue
-                }
+                else { continue }
                 let block = Allocation.block(of: address, in: subnet)
                 let owner = holder ?? view.blocks[id]?[block]?.node
                 if let owner {
                     let name = allocation.endpoint.flatMap { local.endpoints[$0]?.name } ?? "a container here"
-                    setProblem(
-                        topic,
-                        "\(name) has \(address) on network \(network.displayName), which belongs to node \(view.nodes[owner]?.name ?? owner.description) now: remove that container")
+                    lost["\(address) of \(id.short)"] =
+                        "\(name) has \(address) on network \(network.displayName), which belongs to node \(view.nodes[owner]?.name ?? owner.description) now: remove that container"
                     continue
                 }
                 let key = StoreKey.address(id, address)
@@ -94,6 +91,7 @@ extension Controller {
                 try local.set(mine, address, in: id)
             }
         }
+        setProblems(under: "address ", lost)
     }
 
     private func publications() throws -> [StoreOperation] {

@@ -100,7 +100,9 @@ package actor Reconciler {
         if let present = try? await plane.namespaces() { all.formUnion(present) }
         var plans: [(NamespaceID, [Step])] = []
         for namespace in all.union([.host]).sorted() {
-            let desired = try await source?.desired(namespace)
+            let desired: NamespaceState?
+            // Of one that is not known nothing would be changed; `problems` has it.
+            do { desired = try await source?.desired(namespace) } catch { continue }
             let steps = Planner.plan(namespace, desired: desired, observed: try await plane.observe(namespace, fresh: true))
             if !steps.isEmpty { plans.append((namespace, steps)) }
         }
@@ -143,8 +145,13 @@ package actor Reconciler {
 
     private func pass(_ namespace: NamespaceID, reason: Reason, fresh: Bool) async -> [StepFailure] {
         var failed: [StepFailure] = []
+        let desired: NamespaceState?
+        do { desired = try await source?.desired(namespace) } catch {
+            let unknown = StepFailure(step: .createNamespace(namespace), reason: "\(error)", isUnknown: true)
+            note(namespace, [unknown], reason)
+            return [unknown]
+        }
         do {
-            let desired = try await source?.desired(namespace)
             // A second and third look find what the kernel dropped on the way; more would be a fight with somebody.
             for round in 0..<4 {
                 let observed = try await plane.observe(namespace, fresh: fresh && round == 0)

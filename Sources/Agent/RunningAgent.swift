@@ -24,6 +24,13 @@ struct RunningAgent: Sendable {
         let log = output.logger("agent")
         let files = try StateDirectory(configuration.stateDirectory)
         let table = try LocalTable(path: files.path("agent.db"))
+        let kernel = try LinuxKernel()
+        let strangers = try await kernel.namespaces().filter { $0 != .host }
+        guard try Membership.load(table) != nil || strangers.isEmpty else {
+            throw AgentError(
+                .setup, "start", cause: "this host has networks (\(strangers.sorted().map { "\($0)" }.joined(separator: ", "))) and \(files.path("agent.db")) knows nothing of them",
+                remedy: "start with the --state-dir of the agent that made them; or, if it is lost, end their containers and run 'tulle reset'")
+        }
         let node = try identity(table)
         let underlay = try Underlay.choose(configuration.underlay, in: HostNetwork.read())
         let advertised = PeerListener.advertised(configuration.listen, underlay: underlay.address)
@@ -54,7 +61,6 @@ struct RunningAgent: Sendable {
 
         let metrics = AgentMetrics()
         let limiter = RepeatLimiter(interval: .seconds(10))
-        let kernel = try LinuxKernel()
         let kernelLog = output.logger("kernel")
         let reconciler = Reconciler(
             kernel, log: kernelLog,
@@ -68,7 +74,8 @@ struct RunningAgent: Sendable {
                 metrics.failed(namespace, failures.count)
                 guard let first = failures.first(where: { !$0.isSkipped }) ?? failures.first else { return }
                 limiter.log(
-                    to: kernelLog, .error, key: "\(namespace) \(first.reason)", "the kernel refused a step",
+                    to: kernelLog, .error, key: "\(namespace) \(first.reason)",
+                    first.isUnknown ? "what should be here is not known" : "the kernel refused a step",
                     metadata: ["namespace": "\(namespace)", "step": "\(first.step)", "reason": "\(first.reason)"])
             })
         let me = NodeObject(

@@ -70,7 +70,10 @@ final class StoreLocator: Sendable {
                 pause = .seconds(1)
                 continue
             }
-            if await controller.waitForStore(toBeAway: false, within: pause) { continue }
+            if await controller.waitForStore(toBeAway: false, within: pause) {
+                pause = .seconds(1)
+                continue
+            }
             await search(among: controller.otherAgents())
             pause = min(pause * 2, .seconds(30))
         }

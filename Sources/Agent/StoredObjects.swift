@@ -110,11 +110,15 @@ extension ClusterView.Object {
     package init?(key: String, value: [UInt8]?) throws {
         func object<Value: Decodable>(_ type: Value.Type) throws -> Value? {
             guard let value else { return nil }
-            do { return try StoredJSON.decode(type, value) } catch {
-                throw AgentError(
-                    .invalid, "read the store's key \(key)", cause: "it holds no \(type): \(error)",
+            func unreadable(_ cause: String) -> AgentError {
+                AgentError(
+                    .invalid, "read the store's key \(key)", cause: cause,
                     remedy: "an agent of a newer version may have written it: upgrade this one; otherwise correct or remove the key")
             }
+            let decoded: Value
+            do { decoded = try StoredJSON.decode(type, value) } catch { throw unreadable("it holds no \(type): \(error)") }
+            if let field = Self.impossible(decoded) { throw unreadable("its \(field) cannot be") }
+            return decoded
         }
         let parts = key.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
         switch (parts.first, parts.count) {
@@ -143,6 +147,26 @@ extension ClusterView.Object {
         case ("endpoints", 3):
             guard let id = NetworkID(parts[1]) else { return nil }
             self = .endpoint(id, EndpointID(parts[2]), try object(EndpointObject.self))
+        default: return nil
+        }
+    }
+
+    /// The field whose value no agent writes; to calculate with it might trap.
+    private static func impossible(_ value: Any) -> String? {
+        let times = 0...1 << 40, sizes = 0...1 << 20
+        switch value {
+        case let node as NodeObject: return sizes.contains(node.mtu) ? nil : "mtu"
+        case let endpoint as EndpointObject: return times.contains(endpoint.created) ? nil : "created"
+        case let network as NetworkObject:
+            if let mtu = network.mtu, !sizes.contains(mtu) { return "mtu" }
+            if let removed = network.removed, !times.contains(removed) { return "removed" }
+            for subnet in network.subnets {
+                let prefix = subnet.prefix
+                if !(prefix.length...prefix.family.width).contains(subnet.blockLength) { return "blockLength" }
+                if !prefix.contains(subnet.gateway) { return "gateway" }
+                if let range = subnet.range, !prefix.contains(range) { return "range" }
+            }
+            return nil
         default: return nil
         }
     }

@@ -15,8 +15,24 @@ package struct Underlay: Hashable, Sendable {
         ["docker", "br-", Desired.hostPrefix].contains { name.hasPrefix($0) }
     }
 
-    /// - Parameter selector: nil: the interface of the default route, IPv4 first.
-    package static func choose(_ selector: UnderlaySelector?, in network: HostNetwork) throws -> Underlay {
+    /// An address in use, as long as an interface that is up has it: neither another default route nor a second address is a reason to
+    /// leave it.
+    static func held(_ address: IPAddress, _ selector: UnderlaySelector?, in network: HostNetwork) -> Underlay? {
+        let holder = network.interfaces.values.first { $0.isUp && $0.addresses.contains { $0.address == address } }
+        guard let holder else { return nil }
+        let isWanted = switch selector {
+        case nil: true
+        case .interface(let name): name == holder.name
+        case .address(let wanted): wanted == address
+        case .prefix(let prefix): prefix.contains(address)
+        }
+        return isWanted ? Underlay(address: address, mtu: holder.mtu, interface: holder.name) : nil
+    }
+
+    /// - Parameters:
+    ///   - selector: nil: the interface of the default route, IPv4 first.
+    ///   - mayGuess: without a selector and a default route, take the only interface that has an address.
+    package static func choose(_ selector: UnderlaySelector?, in network: HostNetwork, mayGuess: Bool = true) throws -> Underlay {
         let operation = "choose the underlay"
         let candidates = network.interfaces.values.filter { $0.isUp && !$0.isLoopback }.sorted { $0.name < $1.name }
         func best(_ interface: HostNetwork.Interface, where fits: (IPAddress) -> Bool = { _ in true }) -> Underlay? {
@@ -35,7 +51,7 @@ package struct Underlay: Hashable, Sendable {
             }
             // No default route: not ambiguous if only one interface has an address.
             let all = candidates.compactMap { isOthers($0.name) ? nil : best($0) }
-            if all.count == 1 { return all[0] }
+            if mayGuess, all.count == 1 { return all[0] }
             throw AgentError(
                 .setup, operation, cause: "this host has no default route to tell which interface leads to the other hosts",
                 remedy: "say it with --underlay INTERFACE, ADDRESS or NETWORK/LENGTH")
@@ -96,24 +112,25 @@ struct UnderlayFollower: Sendable {
 
     /// False if it is to be tried again.
     private func follow() async -> Bool {
-        // Nothing to choose: the address stays as long as no other comes.
-        guard let chosen = try? Underlay.choose(selector, in: HostNetwork.read()) else { return false }
         let present = await controller.me.underlay
+        // Nothing to choose: the address stays until another comes.
+        guard let chosen = choice(keeping: present) else { return false }
         if chosen.address != present {
             // Perhaps the middle of a change, such as a link that has its addresses back and not yet its routes.
             try? await Task.sleep(for: .seconds(1))
-            guard let again = try? Underlay.choose(selector, in: HostNetwork.read()), again.address == chosen.address else { return false }
+            guard choice(keeping: present)?.address == chosen.address else { return false }
         }
-        do {
-            try await listener.follow(chosen.address)
-            await controller.setProblem("listen", nil)
-        } catch {
-            await controller.setProblem("listen", "\(error)")
-            return false
-        }
+        var failure: (any Error)?
+        do { try await listener.follow(chosen.address) } catch { failure = error }
+        await controller.setProblem("listen", failure.map { "\($0)" })
         // Connections from the old address lead nowhere.
         if chosen.address != present { locator?.client.disconnect() }
         await controller.setUnderlay(chosen, agent: await listener.advertised.http.description)
-        return true
+        return failure == nil
+    }
+
+    private func choice(keeping present: IPAddress) -> Underlay? {
+        guard let network = try? HostNetwork.read() else { return nil }
+        return Underlay.held(present, selector, in: network) ?? (try? Underlay.choose(selector, in: network, mayGuess: false))
     }
 }

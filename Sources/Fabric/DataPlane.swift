@@ -77,9 +77,12 @@ package struct StepFailure: Sendable {
     package var reason: String
     /// It was not tried, because of another one's failure.
     package var isSkipped: Bool
-    package init(step: Step, reason: String, isSkipped: Bool = false) {
+    /// No kernel was asked: what should be in the step's namespace is not known.
+    package var isUnknown: Bool
+    package init(step: Step, reason: String, isSkipped: Bool = false, isUnknown: Bool = false) {
         self.step = step
         self.reason = reason
         self.isSkipped = isSkipped
+        self.isUnknown = isUnknown
     }
 }

@@ -56,10 +56,13 @@ extension Desired {
     }
 
     /// The host's own namespace: the far ends of the egress pairs, and the filter around the tunnel port.
+    ///
+    /// - Parameter unknown: networks with endpoints here that the cluster does not know: theirs is left as it is.
     package static func host(
-        view: ClusterView, me: NodeObject, networks: [NetworkObject], underlay: String, settings: Settings
+        view: ClusterView, me: NodeObject, networks: [NetworkObject], unknown: Set<NetworkID> = [], underlay: String, settings: Settings
     ) -> NamespaceState {
         var state = NamespaceState()
+        state.unknownLinks = Set(unknown.map(EgressPair.hostLink(of:)))
         let outgoing = networks.filter { !$0.isInternal }
         if !outgoing.isEmpty {
             state.sysctls["net/ipv4/ip_forward"] = "1"
@@ -89,13 +92,13 @@ extension Desired {
         for node in view.nodes.values { peers[node.underlay.family, default: []].insert(.address(node.underlay)) }
         // Each flow has its own source port: tracked, tunnels would fill the host's table.
         let untracked = [FilterRule([tunnel], .untracked)]
-        let bridges = ["docker", "br-", hostPrefix].filter { !underlay.hasPrefix($0) }
+        let bridges = ["docker", "br-", hostPrefix]
         return PacketFilter(
             chains: [
                 "raw": FilterChain(.filter, .prerouting, priority: -300, rules: untracked),
                 "rawout": FilterChain(.filter, .output, priority: -300, rules: untracked),
                 "input": FilterChain(.filter, .input, priority: -10, rules: bridges.map {
-                    FilterRule([.inputLinkPrefix($0), tunnel], counter: "forged", .drop)
+                    FilterRule([.inputLinkPrefix($0), .notInputLink(underlay), tunnel], counter: "forged", .drop)
                 } + [
                     FilterRule([tunnel, .sourceNotIn(set: peers4, .v4)], counter: "strangers", .drop),
                     FilterRule([tunnel, .sourceNotIn(set: peers6, .v6)], counter: "strangers", .drop),

@@ -171,9 +171,11 @@ package struct EgressPair: Hashable, Sendable {
     private let index: UInt32
 
     package init(network: NetworkObject, settings: Settings) {
-        hostLink = Desired.hostPrefix + network.id.short.prefix(10)
+        hostLink = Self.hostLink(of: network.id)
         index = (network.vni.number &- settings.vniBase) % 8064
     }
+
+    static func hostLink(of network: NetworkID) -> String { Desired.hostPrefix + network.short.prefix(10) }
 
     /// In the network's namespace, and on the host.
     package func inside(_ family: AddressFamily) -> InterfaceAddress { address(family, 1) }

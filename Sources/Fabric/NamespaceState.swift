@@ -46,8 +46,22 @@ package struct NamespaceState: Equatable, Sendable {
     /// Path below /proc/sys with slashes → value. Observed: the paths that desired states use (see `Sysctl`).
     package var sysctls: [String: String] = [:]
     package var filter: PacketFilter?
+    /// Only in desired states: links of which nothing is known, so that they and what hangs on them are left as they are.
+    package var unknownLinks: Set<String> = []
 
     package init() {}
+
+    /// Without these links and all that hangs on them.
+    func without(_ gone: Set<String>) -> NamespaceState {
+        guard !gone.isEmpty else { return self }
+        var rest = self
+        rest.links = links.filter { !gone.contains($0.key) }
+        rest.addresses = addresses.filter { !gone.contains($0.link) }
+        rest.neighbors = neighbors.filter { !gone.contains($0.key.link) }
+        rest.forwarding = forwarding.filter { !gone.contains($0.key.link) }
+        rest.routes = routes.filter { $0.value.link.map { !gone.contains($0) } ?? true }
+        return rest
+    }
 }
 
 // MARK: Links

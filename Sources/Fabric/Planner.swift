@@ -12,7 +12,7 @@ package enum Planner {
             return [.deleteNamespace(id)]
         }
         var steps: [Step] = observed == nil ? [.createNamespace(id)] : []
-        var observed = observed ?? NamespaceState()
+        var observed = (observed ?? NamespaceState()).without(desired.unknownLinks)
         var removals: [Step] = []
 
         planFilter(id, desired.filter, observed.filter, &steps, &removals)
@@ -46,16 +46,14 @@ package enum Planner {
     private static func planLinks(
         _ id: NamespaceID, _ desired: NamespaceState, _ observed: inout NamespaceState, _ steps: inout [Step]
     ) {
+        var gone: Set<String> = []
         for (name, link) in observed.links.sorted(by: { $0.key < $1.key }) {
             let wanted = desired.links[name]
             guard wanted == nil || wanted?.kind != link.kind, link.kind != .loopback else { continue }
             steps.append(.deleteLink(id, name))
-            observed.links[name] = nil
-            observed.addresses = observed.addresses.filter { $0.link != name }
-            observed.neighbors = observed.neighbors.filter { $0.key.link != name }
-            observed.forwarding = observed.forwarding.filter { $0.key.link != name }
-            observed.routes = observed.routes.filter { $0.value.link != name }
+            gone.insert(name)
         }
+        observed = observed.without(gone)
         for (name, link) in desired.links.sorted(by: { $0.key < $1.key }) {
             if let present = observed.links[name] {
                 let mac = link.mac != nil && link.mac != present.mac ? link.mac : nil

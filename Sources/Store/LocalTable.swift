@@ -47,6 +47,11 @@ package final class LocalTable: Sendable {
         try file.withLock { file in try file.delete.run(.text(key)) }
     }
 
+    /// On the disk when it returns: what was written so far survives the loss of power too.
+    package func sync() throws {
+        try file.withLock { file in try file.database.execute("PRAGMA wal_checkpoint(FULL)") }
+    }
+
     /// All of the changes in their order, or none.
     package func apply(_ changes: [Change]) throws {
         try file.withLock { file in
