@@ -12,6 +12,7 @@ import Kernel
 import LocalAPI
 import Logging
 import Store
+import Synchronization
 import Telemetry
 
 package enum AgentProgram {
@@ -34,6 +35,7 @@ package enum AgentProgram {
         for warning in configuration.warnings { log.warning("\(warning)") }
         do {
             let agent = try await RunningAgent.start(configuration, output: output)
+            end.isStarting = false
             await end.wait()
             log.notice("ending; the data plane stays as it is")
             await agent.stop()
@@ -48,18 +50,36 @@ package enum AgentProgram {
 /// SIGTERM and SIGINT as something to wait for; both are caught from its creation on.
 final class TerminationSignal {
     private let stream: AsyncStream<Void>
-    private let sources: [any DispatchSourceSignal]
+    private let starting = StartFlag()
+    /// While this is true a signal ends the program at once: it may wait for a host that does not answer, and has done nothing yet that wants an end.
+    var isStarting: Bool {
+        get { starting.isOn }
+        set { starting.isOn = newValue }
+    }
+    private var sources: [any DispatchSourceSignal]
 
     init() {
         let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
         self.stream = stream
+        sources = []
         sources = [SIGTERM, SIGINT].map { number in
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-            source.setEventHandler { continuation.yield() }
+            source.setEventHandler { [starting] in
+                if starting.isOn { exit(0) }
+                continuation.yield()
+            }
             source.resume()
             return source
         }
     }
     func wait() async { for await _ in stream { return } }
+}
+
+private final class StartFlag: Sendable {
+    private let value = Mutex(true)
+    var isOn: Bool {
+        get { value.withLock { $0 } }
+        set { value.withLock { $0 = newValue } }
+    }
 }

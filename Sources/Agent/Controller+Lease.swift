@@ -23,6 +23,7 @@ extension Controller {
                         nextLease = bootSeconds() + Double(terms.lease) / 4
                     }
                     sign = try await renewSign(sign)
+                    lastHeard = wallSeconds()
                     setProblem("registration", nil)
                 } catch let error as StoreError where error.code == .leaseNotFound {
                     sign = nil

@@ -21,15 +21,20 @@ package actor ForwardAccept {
         hasV6 = hasV6 || withV6
         for tool in ["iptables"] + (hasV6 ? ["ip6tables"] : []) {
             // After a flush the chain may still be there, with nothing that leads to it.
-            let isUsed = await run(tool, ["-C", "FORWARD", "-j", "DOCKER-USER"]) == 0
-            let chain = isUsed ? "DOCKER-USER" : "FORWARD"
-            if isUsed { await remove(tool, from: "FORWARD") }
+            let link = await run(tool, ["-C", "FORWARD", "-j", "DOCKER-USER"])
+            guard link == 0 || link == 1 else {
+                if isWanted { fail(tool, link) }
+                continue
+            }
+            let chain = link == 0 ? "DOCKER-USER" : "FORWARD"
+            if link == 0 { await remove(tool, from: "FORWARD") }
             for rule in Self.rules {
-                let isPresent = await run(tool, ["-C", chain] + rule) == 0
-                if isWanted, !isPresent {
+                // Only 1 says that the rule is not there.
+                let presence = await run(tool, ["-C", chain] + rule)
+                if isWanted, presence == 1 {
                     let status = await run(tool, ["-I", chain] + rule)
-                    if status != 0 { fail("\(tool) -I \(chain) ended with status \(status)") } else { failures = [] }
-                } else if !isWanted, isPresent {
+                    if status != 0 { fail(tool, status) } else { failures = [] }
+                } else if !isWanted, presence == 0 {
                     _ = await run(tool, ["-D", chain] + rule)
                 }
             }
@@ -45,9 +50,12 @@ package actor ForwardAccept {
         }
     }
 
+    /// All copies of them: a busy table may have got one twice.
     private func remove(_ tool: String, from chain: String) async {
-        for rule in Self.rules where await run(tool, ["-C", chain] + rule) == 0 {
-            _ = await run(tool, ["-D", chain] + rule)
+        for rule in Self.rules {
+            for _ in 0..<8 {
+                guard await run(tool, ["-C", chain] + rule) == 0, await run(tool, ["-D", chain] + rule) == 0 else { break }
+            }
         }
     }
 
@@ -60,7 +68,10 @@ package actor ForwardAccept {
     ]
 
     /// Once for each kind: a host without iptables needs no exception from it.
-    private func fail(_ text: String) {
+    private func fail(_ tool: String, _ status: Int32) {
+        let text = status == 127
+            ? "\(tool) was not found on PATH: if this host's FORWARD chain drops packets, containers have no way out"
+            : "\(tool) ended with status \(status)"
         guard failures.insert(text).inserted else { return }
         log.warning("cannot accept egress in the host's FORWARD chain", metadata: ["error": "\(text)"])
     }

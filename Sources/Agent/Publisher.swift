@@ -67,18 +67,14 @@ extension Controller {
         var lost: [String: String] = [:]
         for (id, allocations) in local.allocations {
             guard let network = view.networks[id], network.state == .active else { continue }
-            let blocks = view.blocks(of: id, owner: me.id)
             for (address, allocation) in allocations where allocation.endpoint != nil && allocation.lentTo == nil {
-                let holder = view.addresses[id]?[address]?.node
-                guard holder != me.id, !blocks.contains(where: { $0.contains(address) }),
-                    let subnet = network.subnet(containing: address)
-                else { continue }
+                guard let subnet = network.subnet(containing: address) else { continue }
                 let block = Allocation.block(of: address, in: subnet)
-                let owner = holder ?? view.blocks[id]?[block]?.node
-                if let owner {
+                if let owner = view.holder(of: address, in: network) {
+                    guard owner != me.id else { continue }
                     let name = allocation.endpoint.flatMap { local.endpoints[$0]?.name } ?? "a container here"
                     lost["\(address) of \(id.short)"] =
-                        "\(name) has \(address) on network \(network.displayName), which belongs to node \(view.nodes[owner]?.name ?? owner.description) now: remove that container"
+                        "\(name) has \(address) on network \(network.displayName), which belongs to node \(view.nodes[owner]?.name ?? owner.description) now: it is cut off; remove that container"
                     continue
                 }
                 let key = StoreKey.address(id, address)

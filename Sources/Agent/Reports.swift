@@ -20,7 +20,7 @@ extension Controller {
                 revision: viewRevision.number),
             docker: docker,
             lease: .init(state: state, secondsLeft: state == .held ? Int(lease.validUntil - now) : nil),
-            networks: view.live.count, endpoints: local.endpoints.count,
+            networks: Set(local.endpoints.values.map(\.network)).count, endpoints: local.endpoints.count,
             lastSync: lastHeard.map { Timestamp(milliseconds: Int64($0) * 1000) }, driftRepaired: drift,
             problems: problems.sorted { $0.key < $1.key }.map(\.value) + failures + otherFamilies())
     }
@@ -79,12 +79,15 @@ extension Controller {
         view.endpoints.values.flatMap(\.values).map { endpoint in
             let here = endpoint.node == me.id ? local.endpoints[endpoint.id] : nil
             let isSuspended = here == nil && !view.alive.contains(endpoint.node)
+            let isLost = view.networks[endpoint.network].map { network in
+                endpoint.addresses.contains { view.holder(of: $0, in: network).map { $0 != endpoint.node } ?? false }
+            } ?? false
             return EndpointReport(
                 id: endpoint.id.description, network: view.networks[endpoint.network]?.displayName ?? "-",
                 container: endpoint.name, node: view.nodes[endpoint.node]?.name ?? endpoint.node.description,
                 addresses: endpoint.addresses.map(\.description), mac: endpoint.mac.description,
                 gateway: here?.hasGateway ?? false,
-                state: isSuspended ? .suspended : here?.isJoined ?? true ? .joined : .created,
+                state: isLost ? .quarantined : isSuspended ? .suspended : here?.isJoined ?? true ? .joined : .created,
                 since: Timestamp(milliseconds: Int64(endpoint.created) * 1000))
         }.sorted { ($0.network, $0.node, $0.addresses.first ?? "") < ($1.network, $1.node, $1.addresses.first ?? "") }
     }

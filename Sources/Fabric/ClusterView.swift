@@ -82,6 +82,12 @@ package struct ClusterView: Sendable {
         (blocks[network] ?? [:]).filter { $0.value.node == owner }.keys.sorted()
     }
 
+    /// The node that an address belongs to: its own, or its block's.
+    package func holder(of address: IPAddress, in network: NetworkObject) -> NodeID? {
+        if let single = addresses[network.id]?[address] { return single.node }
+        return network.subnet(containing: address).flatMap { blocks[network.id]?[Allocation.block(of: address, in: $0)]?.node }
+    }
+
     /// The first VNI from the base that no network has.
     package func freeVNI(base: UInt32) -> VNI? {
         let used = Set(networks.values.map(\.vni.number))

@@ -7,7 +7,6 @@ package struct NodeReport: Codable, Equatable, Sendable {
     /// ADDRESS:PORT where its agent listens.
     package var agentAddress: String?
     package var alive: Bool
-    package var lastSeen: Timestamp?
     package var version: String?
     /// Networks with endpoints on it.
     package var networks: Int
@@ -17,7 +16,7 @@ package struct NodeReport: Codable, Equatable, Sendable {
     package var `self`: Bool
 
     package init(
-        id: String, name: String, address: String? = nil, agentAddress: String? = nil, alive: Bool, lastSeen: Timestamp? = nil,
+        id: String, name: String, address: String? = nil, agentAddress: String? = nil, alive: Bool,
         version: String? = nil, networks: Int = 0, blocks: Int = 0, self isSelf: Bool = false
     ) {
         self.id = id
@@ -25,7 +24,6 @@ package struct NodeReport: Codable, Equatable, Sendable {
         self.address = address
         self.agentAddress = agentAddress
         self.alive = alive
-        self.lastSeen = lastSeen
         self.version = version
         self.networks = networks
         self.blocks = blocks

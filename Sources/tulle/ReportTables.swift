@@ -52,14 +52,14 @@ extension [NodeReport] {
     func table(now: Timestamp) -> Table {
         Table(
             columns: [
-                .init(title: "NAME"), .init(title: "ADDRESS"), .init(title: "AGENT"), .init(title: "STATE"), .init(title: "SEEN"),
+                .init(title: "NAME"), .init(title: "ADDRESS"), .init(title: "AGENT"), .init(title: "STATE"),
                 .init(title: "NETWORKS", isNumber: true), .init(title: "BLOCKS", isNumber: true), .init(title: "VERSION"),
                 .init(title: "ID"),
             ],
             rows: map { node in
                 [
                     .init(node.name + (node.`self` ? "*" : "")), .init(node.address), .init(node.agentAddress),
-                    .init(node.alive ? "alive" : "silent", node.alive ? .good : .bad), .init(Humane.age(node.lastSeen, now: now)),
+                    .init(node.alive ? "alive" : "silent", node.alive ? .good : .bad),
                     .init(node.networks), .init(node.blocks), .init(node.version), .init(Humane.short(node.id)),
                 ]
             })

@@ -19,7 +19,7 @@ import Testing
     func names() throws {
         #expect(
             try json(Sample.nodes[1])
-                == #"{"alive":false,"blocks":0,"id":"5f0d","lastSeen":"2026-01-02T02:57:25.678Z","name":"web-2","networks":0,"self":false}"#)
+                == #"{"alive":false,"blocks":0,"id":"5f0d","name":"web-2","networks":0,"self":false}"#)
         #expect(
             try json(Sample.networks[0].subnets[0])
                 == #"{"blockLength":24,"blocksOwned":2,"family":4,"gateway":"10.32.0.1","prefix":"10.32.0.0/16"}"#)

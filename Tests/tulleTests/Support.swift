@@ -115,8 +115,8 @@ enum Sample {
     static let nodes = [
         NodeReport(
             id: "5f0c0000-0000-4000-8000-000000000001", name: "web-1", address: "192.0.2.1", agentAddress: "192.0.2.1:7940", alive: true,
-            lastSeen: now, version: "0.1.0", networks: 1, blocks: 3, self: true),
-        NodeReport(id: "5f0d", name: "web-2", alive: false, lastSeen: ago(seconds: 400)),
+            version: "0.1.0", networks: 1, blocks: 3, self: true),
+        NodeReport(id: "5f0d", name: "web-2", alive: false),
     ]
 
     static let plan = [PlanReport(namespace: "tulle-0123456789ab", steps: ["add route 10.32.1.0/24", "set MTU 1450"]), PlanReport(namespace: "host", steps: [])]

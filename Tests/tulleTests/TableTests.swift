@@ -37,9 +37,9 @@ import Testing
     func nodes() {
         #expect(
             Sample.nodes.table(now: Sample.now).text(color: false) == """
-                NAME    ADDRESS    AGENT           STATE   SEEN   NETWORKS  BLOCKS  VERSION  ID
-                web-1*  192.0.2.1  192.0.2.1:7940  alive   0 s           1       3  0.1.0    5f0c0000-000
-                web-2   -          -               silent  6 min         0       0  -        5f0d
+                NAME    ADDRESS    AGENT           STATE   NETWORKS  BLOCKS  VERSION  ID
+                web-1*  192.0.2.1  192.0.2.1:7940  alive          1       3  0.1.0    5f0c0000-000
+                web-2   -          -               silent         0       0  -        5f0d
 
                 """)
     }
