@@ -12,14 +12,15 @@ extension Controller {
     package func requestAddress(_ poolID: String, _ wanted: IPAddress?) async throws -> InterfaceAddress {
         if let dockerID = local.pools[poolID]?.dockerID {
             _ = try await usableNetwork(dockerID, "give an address")
+        } else if terms.scopeIsGlobal, local.pools[poolID] == nil {
+            // Asked of another host's agent: that the network exists, the engine may know a moment before us.
+            _ = await wait(within: .seconds(3)) { $0.network(ofPool: poolID) != nil }
         }
         guard let network = network(ofPool: poolID) else {
             if let wanted, local.pools[poolID] != nil { return try requestAuxiliary(poolID, wanted) }
             throw unknownPool(poolID, "give an address")
         }
-        guard let subnet = network.subnet(matching: poolID) ?? local.pools[poolID].flatMap({ pool in
-            network.subnets.first { $0.prefix == pool.prefix }
-        }) else { throw unknownPool(poolID, "give an address") }
+        guard let subnet = subnet(ofPool: poolID, in: network) else { throw unknownPool(poolID, "give an address") }
         let address = try await allocate(network, subnet, wanted)
         // One container, one address: the subnet is reached through the gateway.
         return InterfaceAddress(address, length: address.family.width)

@@ -73,9 +73,7 @@ extension Controller {
     /// The network behind an engine's id, once it is settled that containers may use it.
     func usableNetwork(_ dockerID: String, _ operation: String) async throws -> NetworkObject {
         func engineNetwork() -> BoundNetwork? { local.engineNetworks[dockerID] }
-        if engineNetwork() == nil, terms.scopeIsGlobal, let network = view.network(key: DriverOption.dockerScope + dockerID) {
-            return network
-        }
+        if engineNetwork() == nil, let network = await globalNetwork(dockerID) { return network }
         guard engineNetwork() != nil else {
             throw AgentError(
                 .unknown, operation, cause: "network \(dockerID.prefix(12)) is not known here",

@@ -28,15 +28,20 @@ extension Controller {
     }
 
     /// - Parameter present: Docker's ids of the networks of our driver that the engine has.
-    package func engineWork(present: Set<String>) -> (create: [NetworkObject], remove: [String]) {
+    package func engineWork(present: Set<String>, now: Double = bootSeconds()) -> (create: [NetworkObject], remove: [String]) {
         guard distrust == nil, view.cluster != nil, !isRefused else { return ([], []) }
         forgetVanished(present: present)
         var remove: [String] = []
         for engine in local.engineNetworks.values where present.contains(engine.dockerID) {
+            // Docker itself removes what it showed to all engines.
+            guard view.networks[engine.network]?.dockerID == nil else { continue }
             let isTombstone = view.networks[engine.network]?.state == .removed
             if (isTombstone && !isQuarantined(engine)) || isReplaceable(engine) { remove.append(engine.dockerID) }
         }
-        guard !terms.scopeIsGlobal else { return ([], remove) }
+        guard !terms.scopeIsGlobal else {
+            attempt("remove networks that Docker forgot") { try removeForgotten(present: present, now: now) }
+            return ([], remove)
+        }
         let bound = Set(local.engineNetworks.values.filter { !isQuarantined($0) }.map(\.network))
         let blocked = Set(local.engineNetworks.values.filter { isQuarantined($0) && !isReplaceable($0) }.compactMap(\.name))
         let create = view.live.filter { network in
@@ -80,9 +85,7 @@ extension Controller {
         for id in Set(local.endpoints.values.map(\.network)) {
             for engine in local.engineNetworks.values where engine.network == id { found[engine.dockerID] = id }
             // With global scope it may have been made on another engine.
-            if let key = view.networks[id]?.key, key.hasPrefix(DriverOption.dockerScope) {
-                found[String(key.dropFirst(DriverOption.dockerScope.count))] = id
-            }
+            if let dockerID = view.networks[id]?.dockerID { found[dockerID] = id }
         }
         return found
     }

@@ -44,6 +44,7 @@ extension Controller {
         let wanted = try describe(request, pools: pools, operation)
         try await requireStore(operation)
 
+        if let known = try globalNetwork(like: wanted, operation) { return try bind(request.dockerID, to: known.id, pools, known, .confirmed) }
         if let known = view.network(key: wanted.key) {
             guard let difference = known.difference(from: wanted) else {
                 return try bind(request.dockerID, to: known.id, pools, wanted, .confirmed)
@@ -96,7 +97,7 @@ extension Controller {
             for (name, text) in asked.auxiliary { auxiliary[name] = InterfaceAddress(text)?.address ?? IPAddress(text) }
             return Subnet(
                 prefix: prefix, gateway: gateway, range: pool.range, auxiliary: auxiliary,
-                blockLength: pool.blockLength, isAutomatic: pool.isAutomatic)
+                blockLength: pool.blockLength, isAutomatic: pool.isAutomatic, pool: terms.scopeIsGlobal ? pool.id : nil)
         }
     }
 
@@ -124,20 +125,19 @@ extension Controller {
             mtu = value
         }
         let id = NetworkID(random: .random(in: .min ... .max))
-        let scopeKey = terms.scopeIsGlobal ? DriverOption.dockerScope + request.dockerID : nil
         guard let vni = view.freeVNI(base: settings.vniBase) else {
             throw AgentError(
                 .full, operation, cause: "no VNI is left from \(settings.vniBase) on", remedy: "remove networks that nobody uses")
         }
-        let pool = local.pools.values.first {
-            $0.prefix == pools[0].prefix && $0.dockerID == nil && $0.key == request.options[DriverOption.network]
-        }
+        let key = request.options[DriverOption.network]
+        let pool = local.pools.values.first { $0.prefix == pools[0].prefix && $0.dockerID == nil && $0.key == key }
         let addressOptions = pool?.options ?? [:]
         return NetworkObject(
-            id: id, key: request.options[DriverOption.network] ?? scopeKey ?? id.description, name: nil, state: .pending, vni: vni,
+            id: id, key: key ?? id.description, name: nil, state: .pending, vni: vni,
             subnets: pools, isInternal: request.isInternal, mtu: mtu,
             options: request.options.filter { $0.key != DriverOption.network },
-            addressOptions: addressOptions.filter { $0.key != DriverOption.network }, origin: me.id)
+            addressOptions: addressOptions.filter { $0.key != DriverOption.network }, origin: me.id,
+            dockerID: terms.scopeIsGlobal ? request.dockerID : nil)
     }
 
     private enum Publication {
@@ -151,7 +151,7 @@ extension Controller {
     private func publish(_ wanted: NetworkObject, _ operation: String) async throws -> Publication {
         var network = wanted
         for _ in 0..<16 {
-            if network.key == network.id.description, let same = network.subnets.compactMap({ sameSubnet($0.prefix) }).first {
+            if network.key == network.id.description, network.dockerID == nil, let same = network.subnets.compactMap({ sameSubnet($0.prefix) }).first {
                 return .sameSubnet(same)
             }
             for other in view.live where other.key == network.key || network.key == network.id.description {
@@ -192,7 +192,7 @@ extension Controller {
         var bound: [String] = []
         for subnet in pools {
             guard var pool = local.pools.values.first(where: {
-                $0.prefix == subnet.prefix && $0.dockerID == nil && ($0.key == key || terms.scopeIsGlobal)
+                $0.prefix == subnet.prefix && $0.dockerID == nil && $0.key == key
             }) else { continue }
             pool.dockerID = dockerID
             try local.set(pool)
@@ -236,7 +236,9 @@ extension Controller {
         mine.name = name
         for _ in 0..<4 {
             guard var network = view.networks[mine.network], network.state == .pending else { break }
-            if let other = view.network(name: name) {
+            // With global scope Docker keeps the names, one for each network or not.
+            let isOurs = network.dockerID == nil
+            if isOurs, let other = view.network(name: name) {
                 return try await yield(mine, network, to: other, operation)
             }
             let key = StoreKey.network(network.id)
@@ -246,11 +248,9 @@ extension Controller {
             network.isAttachable = isAttachable
             network.state = .active
             let transaction = StoreTransaction(
-                conditions: [.absent(key: StoreKey.networkName(name)), .unchanged(key: key, since: entry.modified)],
-                operations: [
-                    .put(key: key, value: try StoredJSON.encode(network, over: entry.value), lease: nil),
-                    .put(key: StoreKey.networkName(name), value: reference(network.id), lease: nil),
-                ])
+                conditions: [.unchanged(key: key, since: entry.modified)] + (isOurs ? [.absent(key: StoreKey.networkName(name))] : []),
+                operations: [.put(key: key, value: try StoredJSON.encode(network, over: entry.value), lease: nil)]
+                    + (isOurs ? [.put(key: StoreKey.networkName(name), value: reference(network.id), lease: nil)] : []))
             if try await commit(transaction, operation) != nil { return try local.set(mine) }
             let seen = viewRevision
             _ = await wait(within: .milliseconds(200)) { $0.viewRevision > seen }
@@ -290,7 +290,9 @@ extension Controller {
 
     package func deleteNetwork(_ dockerID: String) async throws {
         defer { viewChanged() }
-        guard let mine = local.engineNetworks[dockerID] else { return }
+        guard let mine = local.engineNetworks[dockerID] else {
+            return try await removeGlobalNetwork(dockerID)
+        }
         // Only the user's word about the engine's last copy is a word about the cluster's network. A copy whose name was never
         // learnt is one that the engine gave up while it made it.
         let isLast = !local.engineNetworks.values.contains { $0.network == mine.network && $0.dockerID != dockerID }
@@ -308,8 +310,7 @@ extension Controller {
         for id in local.unsaidRemovals {
             guard isStoreReachable, distrust == nil else { return }
             do {
-                try await bury(id)
-                try local.setUnsaidRemoval(id, false)
+                if try await bury(id) { try local.setUnsaidRemoval(id, false) }
                 setProblem("removal \(id.short)", nil)
             } catch {
                 setProblem("removal \(id.short)", "\(error)")
@@ -317,12 +318,15 @@ extension Controller {
         }
     }
 
-    private func bury(_ id: NetworkID) async throws {
+    /// False when it has users for whose end it waits.
+    private func bury(_ id: NetworkID) async throws -> Bool {
+        let isGlobal = view.networks[id]?.dockerID != nil
+        if isGlobal, kept[id] != nil, !users(of: id).isEmpty { return false }
         // Containers removed on other hosts a moment ago take a moment to be known here.
         _ = await wait(within: .seconds(1)) { $0.users(of: id).isEmpty }
         for _ in 0..<8 {
             let seen = viewRevision
-            if try await buryOnce(id, seen: seen) { return }
+            if try await buryOnce(id, seen: seen) { return !isGlobal || view.networks[id]?.state == .removed }
             _ = await wait(within: .seconds(1)) { $0.viewRevision > seen }
         }
         throw AgentError(
@@ -345,7 +349,9 @@ extension Controller {
         let users = users(of: id)
         guard users.isEmpty else {
             let nodes = Set(users.map { view.nodes[$0.node]?.name ?? $0.node.description }).sorted().joined(separator: ", ")
-            kept[id] = "it was removed on this engine and made again: \(users.count) endpoint(s) on \(nodes) use it; remove those containers first"
+            kept[id] = network.dockerID == nil
+                ? "it was removed on this engine and made again: \(users.count) endpoint(s) on \(nodes) use it; remove those containers first"
+                : "it was removed in Docker: it goes when the \(users.count) endpoint(s) on \(nodes) that still use it have ended"
             log.notice(
                 "the network stays: other hosts have endpoints on it",
                 metadata: ["network": "\(network.displayName)", "endpoints": "\(users.count)", "nodes": "\(nodes)"])
@@ -360,7 +366,7 @@ extension Controller {
             .put(key: key, value: try StoredJSON.encode(gone, over: entry.value), lease: nil),
             .delete(key: StoreKey.vni(network.vni)), .delete(key: StoreKey.networkKey(network.key)),
         ]
-        if let name = network.name { operations.append(.delete(key: StoreKey.networkName(name))) }
+        if let name = network.name, network.dockerID == nil { operations.append(.delete(key: StoreKey.networkName(name))) }
         let transaction = StoreTransaction(
             conditions: [
                 .unchanged(key: key, since: entry.modified),
@@ -377,6 +383,7 @@ extension NetworkObject {
             subnets.map { subnet in
                 var subnet = subnet
                 subnet.isAutomatic = false
+                subnet.pool = nil
                 return subnet
             }.sorted { $0.prefix < $1.prefix }
         }

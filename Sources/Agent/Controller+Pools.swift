@@ -14,7 +14,6 @@ package enum DriverOption {
     package static let backend = "tulle.backend"
     /// Docker's own name for the MTU option.
     package static let dockerMTU = "com.docker.network.driver.mtu"
-    package static let dockerScope = "docker:"
 }
 
 extension Controller {
@@ -86,7 +85,11 @@ extension Controller {
     }
 
     private func poolID(_ prefix: IPPrefix, range: IPPrefix?, key: String?) -> String {
-        "tulle/\(prefix)" + (range.map { "/\($0)" } ?? "") + (key.map { "#\($0)" } ?? "")
+        let name = "tulle/\(prefix)" + (range.map { "/\($0)" } ?? "") + (key.map { "#\($0)" } ?? "")
+        guard terms.scopeIsGlobal else { return name }
+        // All engines ask by it, so it names one network for ever.
+        let open = local.pools.values.first { $0.dockerID == nil && $0.prefix == prefix && $0.range == range && $0.key == key }
+        return open?.id ?? "\(name)@\(String(UInt64.random(in: .min ... .max), radix: 16))"
     }
 
     private func engineName(_ dockerID: String?) -> String {
@@ -139,13 +142,13 @@ extension Controller {
                 if let key {
                     // Another key is another network, whose addresses may be the same.
                     guard network.key == key else { continue }
-                    guard subnet.prefix != prefix else { continue }
+                    guard terms.scopeIsGlobal || subnet.prefix != prefix else { continue }
                     throw AgentError(
                         .conflict, operation, cause: "the network with \(DriverOption.network)=\(key) has \(subnet.prefix)",
-                        remedy: "use that subnet, or another key")
+                        remedy: terms.scopeIsGlobal ? "use another key" : "use that subnet, or another key")
                 }
                 // Equal, and not on this engine yet: perhaps the same network, as `docker compose up` on each host makes it.
-                if subnet.prefix == prefix, local.engineNetwork(for: network.id) == nil { continue }
+                if subnet.prefix == prefix, !terms.scopeIsGlobal, local.engineNetwork(for: network.id) == nil { continue }
                 throw AgentError(
                     .conflict, operation,
                     cause: "it overlaps \(subnet.prefix) of network \(network.displayName)\(whyKept(network))", remedy: conflictRemedy)
@@ -164,14 +167,14 @@ extension Controller {
     /// The gateway: the same on every engine.
     package func requestGateway(_ poolID: String, _ wanted: String) throws -> InterfaceAddress {
         let operation = "set the gateway"
-        if let network = network(ofPool: poolID), let subnet = network.subnet(matching: poolID) {
+        if let subnet = network(ofPool: poolID).flatMap({ subnet(ofPool: poolID, in: $0) }) {
             return InterfaceAddress(subnet.gateway, length: subnet.prefix.length)
         }
         guard var pool = local.pools[poolID] else { throw unknownPool(poolID, operation) }
         let gateway: IPAddress
         if wanted.isEmpty {
             let known = pool.key.flatMap { view.network(key: $0) } ?? sameSubnet(pool.prefix)
-            guard let first = known?.subnet(of: pool.prefix.family)?.gateway ?? pool.gateway
+            guard let first = known?.subnets.first(where: { $0.prefix == pool.prefix })?.gateway ?? pool.gateway
                 ?? pool.prefix.first.advanced(by: 1)
             else { throw unknownPool(poolID, operation) }
             gateway = first
@@ -217,17 +220,12 @@ extension Controller {
         if let dockerID = local.pools[id]?.dockerID {
             return local.engineNetworks[dockerID].flatMap { view.networks[$0.network] }
         }
-        guard terms.scopeIsGlobal, local.pools[id] == nil else { return nil }
-        return view.live.first { $0.subnet(matching: id) != nil }
+        guard terms.scopeIsGlobal else { return nil }
+        return view.live.first { $0.subnets.contains { $0.pool == id } }
     }
-}
 
-extension NetworkObject {
-    /// The subnet that a pool's id names.
-    func subnet(matching poolID: String) -> Subnet? {
-        let parts = poolID.split(separator: "#", maxSplits: 1)
-        let words = (parts.first ?? "").split(separator: "/")
-        guard words.count >= 3, words[0] == "tulle", parts.count == 1 || key == parts[1] else { return nil }
-        return IPPrefix("\(words[1])/\(words[2])").flatMap { prefix in subnets.first { $0.prefix == prefix } }
+    func subnet(ofPool id: String, in network: NetworkObject) -> Subnet? {
+        let prefix = local.pools[id]?.prefix
+        return network.subnets.first { $0.pool == id } ?? network.subnets.first { $0.prefix == prefix }
     }
 }

@@ -82,6 +82,8 @@ package actor Controller {
     var namelessSince: [String: Double] = [:]
     /// What the `Publisher` wrote last: an older view must not be compared with what is here.
     var published = Revision.zero
+    /// Since when (CLOCK_BOOTTIME) a network of global scope is not in the engine's list.
+    var absentSince: [NetworkID: Double] = [:]
     /// Networks that were removed on this engine and stay because others use them: why, for people.
     var kept: [NetworkID: String] = [:]
     /// Docker's ids of copies that the agent itself is removing from its engine: that says nothing about the network.

@@ -46,14 +46,19 @@ extension Controller {
 
     /// Each list of the engine's live endpoints. Two lists in a row without an endpoint, or one and a sandbox that is gone, end it.
     /// - Parameter networks: those whose endpoints the list has.
-    package func engineListed(_ live: Set<EndpointID>, of networks: Set<NetworkID>, isMounted: @Sendable (String) -> Bool) async {
-        for endpoint in local.endpoints.values where networks.contains(endpoint.network) {
+    package func engineListed(
+        _ live: Set<EndpointID>, of networks: Set<NetworkID>, now: Int = wallSeconds(), isMounted: @Sendable (String) -> Bool
+    ) async {
+        for endpoint in local.endpoints.values {
+            // A network that Docker removed cluster-wide is on no list any more; then only a sandbox that is gone counts.
+            let isListed = networks.contains(endpoint.network)
+            guard isListed || view.networks[endpoint.network]?.dockerID != nil else { continue }
             guard !live.contains(endpoint.id) else {
                 missing[endpoint.id] = nil
                 continue
             }
             let isGone = endpoint.wasSeen && !(endpoint.sandbox.map(isMounted) ?? false)
-            guard isGone || wallSeconds() - endpoint.created > Self.startSeconds else { continue }
+            guard isGone || (isListed && now - endpoint.created > Self.startSeconds) else { continue }
             missing[endpoint.id, default: 0] += isGone ? 2 : 1
             guard missing[endpoint.id, default: 0] >= 2 else { continue }
             missing[endpoint.id] = nil
@@ -67,7 +72,7 @@ extension Controller {
         missing = missing.filter { local.endpoints[$0.key] != nil }
     }
 
-    private func attempt(_ what: String, _ body: () throws -> Void) {
+    func attempt(_ what: String, _ body: () throws -> Void) {
         do { try body() } catch { log.warning("cannot \(what)", metadata: ["error": "\(error)"]) }
     }
 

@@ -39,7 +39,8 @@ extension Controller {
     /// it lives again.
     private func restoreUsed() async throws {
         var lost: [String: String] = [:]
-        for network in view.networks.values where network.state == .removed && !local.endpoints(of: network.id).isEmpty {
+        for network in view.networks.values
+        where network.state == .removed && network.dockerID == nil && !local.endpoints(of: network.id).isEmpty {
             let operation = "restore network \(network.displayName), which is in use"
             let key = StoreKey.network(network.id)
             guard let entry = try await store.list(prefix: key).entries.first else { continue }

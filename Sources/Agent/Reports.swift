@@ -40,6 +40,7 @@ extension Controller {
             case .removed: .removed
             }
             let isUsed = view.endpoints[network.id]?.values.contains { $0.node != me.id } ?? false
+                || local.unsaidRemovals.contains(network.id)
             var reason = isUsed ? kept[network.id] : nil
             if case .quarantined(let text)? = engine?.standing { (state, reason) = (.quarantined, text) }
             return report(network, engine: engine, state: state, reason: reason)
@@ -72,7 +73,7 @@ extension Controller {
             },
             internal: network.isInternal, state: state, reason: reason,
             endpointsHere: local.endpoints(of: network.id).count, endpointsTotal: endpoints.count,
-            nodes: users.map { view.nodes[$0]?.name ?? $0.description }.sorted(), dockerNetworkID: engine?.dockerID)
+            nodes: users.map { view.nodes[$0]?.name ?? $0.description }.sorted(), dockerNetworkID: engine?.dockerID ?? network.dockerID)
     }
 
     package func endpointReports() -> [EndpointReport] {

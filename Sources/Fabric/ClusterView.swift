@@ -75,6 +75,7 @@ package struct ClusterView: Sendable {
 
     package func network(key: String) -> NetworkObject? { live.first { $0.key == key } }
     package func network(name: String) -> NetworkObject? { live.first { $0.state == .active && $0.name == name } }
+    package func network(dockerID: String) -> NetworkObject? { live.first { $0.dockerID == dockerID } }
     /// All that are not removed.
     package var live: [NetworkObject] { networks.values.filter { $0.state != .removed } }
 

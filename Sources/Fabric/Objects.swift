@@ -79,10 +79,12 @@ package struct Subnet: Hashable, Sendable, Codable {
     package var blockLength: Int
     /// Chosen by us because the user named none.
     package var isAutomatic: Bool
+    /// With global scope: the pool's id, by which every engine asks for addresses.
+    package var pool: String?
 
     package init(
         prefix: IPPrefix, gateway: IPAddress, range: IPPrefix? = nil, auxiliary: [String: IPAddress] = [:],
-        blockLength: Int? = nil, isAutomatic: Bool = false
+        blockLength: Int? = nil, isAutomatic: Bool = false, pool: String? = nil
     ) {
         self.prefix = prefix
         self.gateway = gateway
@@ -90,6 +92,7 @@ package struct Subnet: Hashable, Sendable, Codable {
         self.auxiliary = auxiliary
         self.blockLength = blockLength ?? Subnet.defaultBlockLength(prefix)
         self.isAutomatic = isAutomatic
+        self.pool = pool
     }
 
     /// At least 16 blocks where the prefix holds them, at most 64 (IPv4) or 65,536 (IPv6) addresses each.
@@ -126,13 +129,15 @@ package struct NetworkObject: Hashable, Sendable, Codable {
     package var labels: [String: String]
     /// Where it was created.
     package var origin: NodeID
+    /// With global scope: Docker's id, the same on every engine.
+    package var dockerID: String?
     /// When it became a tombstone: seconds since 1970.
     package var removed: Int?
 
     package init(
         id: NetworkID, key: String, name: String?, state: State, vni: VNI, subnets: [Subnet], isInternal: Bool,
         isAttachable: Bool = false, mtu: Int?, options: [String: String], addressOptions: [String: String],
-        labels: [String: String] = [:], origin: NodeID
+        labels: [String: String] = [:], origin: NodeID, dockerID: String? = nil
     ) {
         self.id = id
         self.key = key
@@ -147,6 +152,7 @@ package struct NetworkObject: Hashable, Sendable, Codable {
         self.addressOptions = addressOptions
         self.labels = labels
         self.origin = origin
+        self.dockerID = dockerID
     }
 
     package var families: [AddressFamily] { subnets.map(\.prefix.family) }

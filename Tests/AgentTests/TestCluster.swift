@@ -25,22 +25,24 @@ final class TestCluster: Sendable {
     private let members = Mutex<[Int: Member]>([:])
     private let root: String
 
-    init(lease: Int = 600) async throws {
+    init(lease: Int = 600, scopeIsGlobal: Bool = false) async throws {
         let embedded = EmbeddedStore.inMemory()
         store = FaultyStore(embedded)
         cluster = await embedded.identity().cluster
         root = NSTemporaryDirectory() + "tulle-test-\(UInt64.random(in: .min ... .max))"
         try FileManager.default.createDirectory(atPath: root, withIntermediateDirectories: true)
         self.lease = lease
+        self.scopeIsGlobal = scopeIsGlobal
         let object = ClusterObject(id: cluster, vxlanPort: 7941, vniBase: 0x100000, storeNode: nil)
         _ = try await embedded.commit(
             StoreTransaction(operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(object), lease: nil)]))
     }
     private let lease: Int
+    private let scopeIsGlobal: Bool
 
     /// A cluster whose nodes hold their leases.
-    static func of(_ count: Int) async throws -> (TestCluster, [Member]) {
-        let cluster = try await TestCluster()
+    static func of(_ count: Int, scopeIsGlobal: Bool = false) async throws -> (TestCluster, [Member]) {
+        let cluster = try await TestCluster(scopeIsGlobal: scopeIsGlobal)
         var nodes: [Member] = []
         for number in 1...count {
             let node = try await cluster.start(number)
@@ -69,7 +71,7 @@ final class TestCluster: Sendable {
         let controller = try Controller(
             identity: .init(node: id, instance: me.instance), me: me, underlay: "eth0",
             settings: Settings(vxlanPort: 7941, vniBase: 0x100000),
-            terms: .init(lease: lease, forgetAfter: 1000, scopeIsGlobal: false), cluster: cluster, store: store, table: table,
+            terms: .init(lease: lease, forgetAfter: 1000, scopeIsGlobal: scopeIsGlobal), cluster: cluster, store: store, table: table,
             replica: try Replica(path: directory + "/replica.db", log: log), reconciler: reconciler, log: log,
             hostRoutes: { [] })
         let tasks = [
@@ -131,7 +133,7 @@ extension TestCluster.Member {
                 dockerID: id, options: options, isInternal: false,
                 pools: [
                     .init(
-                        addressSpace: Controller.addressSpace, prefix: pool.prefix.description, gateway: gateway.description,
+                        addressSpace: controller.terms.scopeIsGlobal ? Controller.globalAddressSpace : Controller.addressSpace, prefix: pool.prefix.description, gateway: gateway.description,
                         auxiliary: [:])
                 ]))
         try await controller.learn(id, name: name, labels: [:], isAttachable: false)
@@ -146,9 +148,16 @@ extension TestCluster.Member {
             ipam: [DriverOption.network: network.key])
     }
 
-    /// What `docker run` does; the address.
-    func run(_ name: String, on dockerID: String, address: IPAddress? = nil) async throws -> IPAddress {
+    /// What this node's engine learnt when it made the network; with global scope all engines know it.
+    func pool(of dockerID: String) async throws -> String {
         guard let pool = await controller.local.engineNetworks[dockerID]?.pools.first else { throw Missing(what: "pool") }
+        return pool
+    }
+
+    /// What `docker run` does; the address.
+    func run(_ name: String, on dockerID: String, pool known: String? = nil, address: IPAddress? = nil) async throws -> IPAddress {
+        var pool = known ?? ""
+        if known == nil { pool = try await self.pool(of: dockerID) }
         let given = try await controller.requestAddress(pool, address)
         _ = try await controller.createEndpoint(
             EndpointRequest(dockerID: dockerID, id: EndpointID(name), addresses: [given.description], mac: ""))
@@ -157,10 +166,11 @@ extension TestCluster.Member {
     }
 
     /// What `docker rm -f` does.
-    func remove(_ name: String, on dockerID: String, address: IPAddress) async throws {
+    func remove(_ name: String, on dockerID: String, pool known: String? = nil, address: IPAddress) async throws {
         try await controller.leave(EndpointID(name))
         try await controller.deleteEndpoint(EndpointID(name))
-        guard let pool = await controller.local.engineNetworks[dockerID]?.pools.first else { throw Missing(what: "pool") }
+        var pool = known ?? ""
+        if known == nil { pool = try await self.pool(of: dockerID) }
         try await controller.releaseAddress(pool, address)
     }
 }
@@ -181,11 +191,17 @@ func eventually(within limit: Duration = .seconds(10), _ condition: () async thr
 final class FaultyStore: Store {
     private let inner: EmbeddedStore
     private let cut = Mutex(false)
+    private let lost = Mutex(false)
 
     init(_ inner: EmbeddedStore) { self.inner = inner }
     var isCut: Bool {
         get { cut.withLock { $0 } }
         set { cut.withLock { $0 = newValue } }
+    }
+    /// The next commit of a network happens, and nobody is told.
+    var losesNextNetwork: Bool {
+        get { lost.withLock { $0 } }
+        set { lost.withLock { $0 = newValue } }
     }
     private func check() throws {
         if isCut { throw StoreError(.unreachable, "reach the store", cause: "cut off by the test") }
@@ -201,7 +217,13 @@ final class FaultyStore: Store {
     }
     func commit(_ transaction: StoreTransaction) async throws -> StoreOutcome {
         try check()
-        return try await inner.commit(transaction)
+        let outcome = try await inner.commit(transaction)
+        let hasNetwork = transaction.operations.contains { if case .put(let key, _, _) = $0 { key.hasPrefix(StoreKey.networks) } else { false } }
+        if hasNetwork, losesNextNetwork {
+            losesNextNetwork = false
+            throw StoreError(.timedOut, "commit", cause: "the test lost the answer")
+        }
+        return outcome
     }
     func watch(prefix: String, after: Revision) async -> AsyncThrowingStream<StoreEvent, any Error> {
         inner.watch(prefix: prefix, after: after)
