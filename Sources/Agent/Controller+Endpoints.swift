@@ -111,7 +111,11 @@ extension Controller {
             throw AgentError(.unknown, operation, cause: "the endpoint is not known here", remedy: "start the container again")
         }
         let hasGateway = !network.isInternal && !publishes
-        if endpoint.sandbox != sandbox || endpoint.hasGateway != hasGateway {
+        // Docker (29, not 20.10) mounts the sandbox before it calls Join, and wants to find the link outside all the same.
+        joining.insert(id)
+        defer { joining.remove(id) }
+        if endpoint.sandbox != sandbox || endpoint.hasGateway != hasGateway || endpoint.wasSeen {
+            endpoint.wasSeen = false
             endpoint.sandbox = sandbox
             endpoint.hasGateway = hasGateway
             try local.set(endpoint)

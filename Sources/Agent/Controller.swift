@@ -88,6 +88,8 @@ package actor Controller {
     var kept: [NetworkID: String] = [:]
     /// Docker's ids of copies that the agent itself is removing from its engine: that says nothing about the network.
     var withdrawing: Set<String> = []
+    /// Endpoints whose Join is not answered yet: Docker takes their links from the host's namespace afterwards.
+    var joining: Set<EndpointID> = []
     /// For how many of the engine's lists in a row an endpoint was missing.
     var missing: [EndpointID: Int] = [:]
     /// Since when (CLOCK_BOOTTIME) a block of ours is empty.

@@ -35,7 +35,7 @@ extension Controller {
                 }
             }
         }
-        for endpoint in local.endpoints.values {
+        for endpoint in local.endpoints.values where !joining.contains(endpoint.id) {
             guard let sandbox = endpoint.sandbox, !endpoint.wasSeen, isMounted(sandbox) else { continue }
             var seen = endpoint
             seen.wasSeen = true

@@ -31,6 +31,9 @@ package actor Reconciler {
     private var source: (any DesiredSource)?
 
     private var dirty: [NamespaceID: Reason] = [:]
+    /// The hash of what each pass last found desired: a kernel's mark may be served after the desired state has changed and
+    /// before the mark that says so, and then the differences are work.
+    private var wanted: [NamespaceID: Int] = [:]
     /// Counts marks; a pass covers all marks up to the number it began with.
     private var marks: UInt64 = 0
     private var waiters: [(id: NamespaceID, after: UInt64, continuation: CheckedContinuation<[StepFailure], Never>)] = []
@@ -151,6 +154,10 @@ package actor Reconciler {
             note(namespace, [unknown], reason)
             return [unknown]
         }
+        var reason = reason
+        let hash = desired?.hashValue
+        if wanted[namespace] != hash { reason = .intent }
+        wanted[namespace] = hash
         do {
             // A second and third look find what the kernel dropped on the way; more would be a fight with somebody.
             for round in 0..<4 {

@@ -33,7 +33,7 @@ package enum NamespaceID: Hashable, Sendable, Comparable, CustomStringConvertibl
     package static func < (left: Self, right: Self) -> Bool { left.description < right.description }
 }
 
-package struct NamespaceState: Equatable, Sendable {
+package struct NamespaceState: Hashable, Sendable {
     /// By interface name. `lo` is always there.
     package var links: [String: Link] = [:]
     package var addresses: Set<LinkAddress> = []

@@ -2,11 +2,14 @@ import LocalAPI
 import TestKit
 import Testing
 
+/// For every start: an agent remembers its cluster, but not its options.
+private let terms = "--lease 20s --forget-after 1h"
+
 /// The store lives with the agent of h1. The lease is 20 s here, of which an agent uses 18.
-@Suite("without the store", .serialized, .needsLab, .lab("away", agents: "--lease 20s --forget-after 1h", prepare: Stage.prepare))
+@Suite("without the store", .serialized, .needsLab, .lab("away", agents: terms, prepare: Stage.prepare))
 struct StoreAwayTests {
     init() async throws {
-        if h1.hasEnded("agent") { try h1.startAgent() }
+        if h1.hasEnded("agent") { try h1.startAgent(terms) }
         try await eventually("the cluster is whole", within: .seconds(20)) { try await lab.isWhole() }
     }
 
@@ -31,7 +34,7 @@ struct StoreAwayTests {
     func replica() async throws {
         let pings = try Pinger(from: Stage.web2, to: Stage.web3.address(on: Stage.network))
         try h1.stopAgent()
-        try h2.restartAgent("KILL")
+        try h2.restartAgent("KILL", with: terms)
         #expect(try await h2.agent.status().store.reachable == false)
         #expect(try await h2.agent.plan() == [])
         #expect(try await h2.metric("tulle_drift_repaired_total") == 0)
@@ -59,10 +62,10 @@ struct StoreAwayTests {
         try await within.mustReach(Stage.web3.address(on: Stage.network))
         try pings.expectNoLoss()
         // A restart does not renew it.
-        try h2.restartAgent()
+        try h2.restartAgent(with: terms)
         #expect(try h2.dockerRefuses("run -d --name after --network shop lab sleep 60").contains("lease"))
         try h2.docker("rm -f after")
-        try h1.startAgent()
+        try h1.startAgent(terms)
         try await eventually("the cluster is whole", within: .seconds(20)) { try await lab.isWhole() }
         let after = try h2.runContainer("after", on: Stage.network)
         try await Stage.web1.mustReach(after.address(on: Stage.network))
