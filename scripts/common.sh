@@ -29,15 +29,28 @@ give_back() {
   [ "$(id -u)" != 0 ] || [ ! -e "$repository/.build" ] || chown -R --reference="$repository" "$repository/.build" || true
 }
 
+# end_session SIGNAL PID: the process and all that it started; `swift test` does not take the tests' process along.
+end_session() {
+  local signal=$1 leader=$2 stat line words
+  for stat in /proc/[0-9]*/stat; do
+    # PID (COMMAND) STATE PARENT GROUP SESSION ...
+    { read -r line <"$stat"; } 2>/dev/null || continue
+    read -ra words <<<"${line##*) }"
+    [ "${words[3]}" != "$leader" ] || kill -"$signal" "${line%% *}" 2>/dev/null || true
+  done
+}
+
 elapsed() { echo $((SECONDS - $1)); }
 
 # step LABEL LOG CMD...: run CMD with its output in LOG, and show that time passes: in
 # place on a terminal, a line each 30 s elsewhere.  A failure shows the log's end.
+# Meanwhile its session is $running: who leaves early ends that (end_session).
+running=
 step() {
   local label=$1 log=$2 start=$SECONDS pid status=0 told=0; shift 2
   [ -t 1 ] || echo "$label ..."
-  "$@" >"$log" 2>&1 </dev/null &
-  pid=$!
+  setsid "$@" >"$log" 2>&1 </dev/null &
+  pid=$! running=$!
   while kill -0 "$pid" 2>/dev/null; do
     if [ -t 1 ]; then
       # A build says how far it is: [123/456].
@@ -48,6 +61,7 @@ step() {
     sleep 0.2
   done
   wait "$pid" || status=$?
+  running=
   [ ! -t 1 ] || printf '\r\033[K'
   if [ $status = 0 ]; then
     if [ -t 1 ]; then echo "$label: $(elapsed "$start") s"; else echo "  done in $(elapsed "$start") s"; fi

@@ -117,7 +117,7 @@ struct UnderlayFollower: Sendable {
         guard let chosen = choice(keeping: present) else { return false }
         if chosen.address != present {
             // Perhaps the middle of a change, such as a link that has its addresses back and not yet its routes.
-            try? await Task.sleep(for: .seconds(1))
+            try? await Task.sleep(for: .milliseconds(500))
             guard choice(keeping: present)?.address == chosen.address else { return false }
         }
         var failure: (any Error)?

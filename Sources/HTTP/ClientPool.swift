@@ -69,7 +69,7 @@ final class ClientPool {
             channel = bootstrap.connect(unixDomainSocketPath: path)
         case .tcp(let host, let port):
             var tcp = bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            for (option, value) in KeepAlive.options { tcp = tcp.channelOption(option, value: value) }
+            for (option, value) in KeepAlive.clientOptions { tcp = tcp.channelOption(option, value: value) }
             if let numeric = try? SocketAddress(ipAddress: host, port: port) {
                 channel = tcp.connect(to: numeric)
             } else {
