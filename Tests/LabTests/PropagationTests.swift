@@ -17,6 +17,7 @@ struct PropagationTests {
         "--subnet 10.32.0.0/16 --ip-range 10.32.4.0/24 --gateway 10.32.0.254 --aux-address router=10.32.4.1",
         "--subnet 10.32.0.0/24 --ipam-opt tulle.block-size=29",
         "--attachable --subnet 10.32.0.0/16",
+        "--subnet 10.32.0.0/16 --opt tulle.network=key --ipam-opt tulle.network=key",
         "--ipv6 --subnet fd00:33::/64 --gateway fd00:33::99 --subnet 10.33.0.0/16",
         "--ipv6 --subnet fd00:34::/64",
         "",
@@ -78,6 +79,20 @@ struct PropagationTests {
         // The subnet and the name are free again.
         try h3.createNetwork("gone", "--subnet 10.32.0.0/16 --label second=time")
         try await networkIsEverywhere("gone")
+    }
+
+    @Test("a network that is removed in the same breath as its last container is removed for good", arguments: 1...6)
+    func removalAtOnce(round: Int) async throws {
+        try h1.createNetwork("gone", "--subnet 10.32.0.0/16")
+        try await networkIsEverywhere("gone")
+        try h1.runContainer("web", on: "gone")
+        // While the engine removes it, its list of networks lacks it, and the container's end makes the agent look.
+        let ask = "-fsS --unix-socket /run/docker.sock -X DELETE http://docker"
+        try h1.sh("curl \(ask)/containers/web'?force=1' --next \(ask)/networks/gone")
+        try await eventually("it is gone from all engines", within: .seconds(5)) {
+            try hosts.allSatisfy { try $0.engineNetworks().isEmpty }
+        }
+        #expect(try await always(for: .seconds(1)) { try hosts.allSatisfy { try $0.engineNetworks().isEmpty } })
     }
 
     @Test("a network that other hosts use comes back within 5 s on the engine where it was removed, and the log says why")
@@ -154,12 +169,11 @@ struct EngineNetwork: Decodable, Equatable {
     var Options: [String: String]
     var Labels: [String: String]
 
-    /// Agents add to their copies the cluster's key (`tulle.network`), and the gateway, which an engine shows only where it was given.
+    /// Agents add to their copies the gateway, which an engine shows only where it was given.
     init(on host: LabHost, _ name: String) throws {
         let json = try host.docker(["network", "inspect", "-f", "{{json .}}", name])
         self = try JSONDecoder().decode(EngineNetwork.self, from: Data(json.utf8))
-        Options["tulle.network"] = nil
-        IPAM.Options = (IPAM.Options ?? [:]).filter { $0.key != "tulle.network" }
+        IPAM.Options = IPAM.Options ?? [:]
         IPAM.Config = IPAM.Config?.map { subnet in
             var subnet = subnet
             subnet.Gateway = nil
