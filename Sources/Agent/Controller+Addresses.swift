@@ -10,8 +10,10 @@ import Store
 
 extension Controller {
     package func requestAddress(_ poolID: String, _ wanted: IPAddress?) async throws -> InterfaceAddress {
-        if let dockerID = local.pools[poolID]?.dockerID {
-            _ = try await usableNetwork(dockerID, "give an address")
+        // Of two that were made at once with this pool one goes within moments.
+        _ = await wait(within: .seconds(3)) { !$0.local.holders(of: poolID).contains { $0.standing == .provisional } }
+        if let holder = holder(of: poolID) {
+            _ = try await usableNetwork(holder.dockerID, "give an address")
         } else if terms.scopeIsGlobal, local.pools[poolID] == nil {
             // Asked of another host's agent: that the network exists, the engine may know a moment before us.
             _ = await wait(within: .seconds(3)) { $0.network(ofPool: poolID) != nil }

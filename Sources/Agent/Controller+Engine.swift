@@ -11,6 +11,9 @@ package struct EngineInterest: Hashable, Sendable {
 }
 
 extension Controller {
+    /// How long an engine may take from hiding a network to saying that it is removed.
+    private static let removalSeconds = 5.0
+
     struct EngineStanding: Hashable, Sendable {
         var network: NetworkID
         var standing: BoundNetwork.Standing
@@ -30,7 +33,7 @@ extension Controller {
     /// - Parameter present: Docker's ids of the networks of our driver that the engine has.
     package func engineWork(present: Set<String>, now: Double = bootSeconds()) -> (create: [NetworkObject], remove: [String]) {
         guard distrust == nil, view.cluster != nil, !isRefused else { return ([], []) }
-        forgetVanished(present: present)
+        forgetVanished(present: present, now: now)
         var remove: [String] = []
         for engine in local.engineNetworks.values where present.contains(engine.dockerID) {
             // Docker itself removes what it showed to all engines.
@@ -51,7 +54,7 @@ extension Controller {
         return (create.sorted { $0.displayName < $1.displayName }, remove)
     }
 
-    private func isQuarantined(_ engine: BoundNetwork) -> Bool {
+    func isQuarantined(_ engine: BoundNetwork) -> Bool {
         if case .quarantined = engine.standing { true } else { false }
     }
 
@@ -64,15 +67,14 @@ extension Controller {
 
     /// Networks that the engine lost without telling, such as by a removal while no agent ran. That is no word of the cluster's: the
     /// network stays and the engine gets it again.
-    private func forgetVanished(present: Set<String>) {
+    private func forgetVanished(present: Set<String>, now: Double) {
+        vanishedSince = vanishedSince.filter { !present.contains($0.key) }
         for engine in local.engineNetworks.values where !present.contains(engine.dockerID) {
-            if engine.name == nil {
-                // It may be in the making.
-                let since = namelessSince[engine.dockerID] ?? bootSeconds()
-                namelessSince[engine.dockerID] = since
-                guard bootSeconds() - since > Self.unboundSeconds else { continue }
-            }
-            namelessSince[engine.dockerID] = nil
+            // It may be in the making. And an engine no longer lists what it is about to remove: the word is on its way.
+            let since = vanishedSince[engine.dockerID] ?? now
+            vanishedSince[engine.dockerID] = since
+            guard now - since > (engine.name == nil ? Self.unboundSeconds : Self.removalSeconds) else { continue }
+            vanishedSince[engine.dockerID] = nil
             do { try local.removeEngineNetwork(engine.dockerID) } catch {
                 log.warning("cannot forget a network of the engine", metadata: ["error": "\(error)"])
             }

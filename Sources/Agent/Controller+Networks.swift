@@ -40,8 +40,8 @@ extension Controller {
     package func createNetwork(_ request: NetworkRequest) async throws {
         let operation = "create the network"
         if local.engineNetworks[request.dockerID] != nil { return }
-        let pools = try bindablePools(request, operation)
-        let wanted = try describe(request, pools: pools, operation)
+        let (pools, subnets) = try bindablePools(request, operation)
+        let wanted = try describe(request, subnets, addressOptions: local.pools[pools[0]]?.options ?? [:], operation)
         try await requireStore(operation)
 
         if let known = try globalNetwork(like: wanted, operation) { return try bind(request.dockerID, to: known.id, pools, known, .confirmed) }
@@ -63,23 +63,22 @@ extension Controller {
         }
     }
 
-    /// The pools of the request that this engine asked of us, in order.
-    private func bindablePools(_ request: NetworkRequest, _ operation: String) throws -> [Fabric.Subnet] {
+    /// The pools of the request that this engine asked of us, in order, and what they are for the network.
+    private func bindablePools(_ request: NetworkRequest, _ operation: String) throws -> (ids: [String], subnets: [Subnet]) {
         guard !request.pools.isEmpty else {
             throw AgentError(
                 .invalid, operation, cause: "the network has no subnet", remedy: "add --subnet, or leave --ipv4 on")
         }
         let key = request.options[DriverOption.network]
-        return try request.pools.map { asked in
+        var found: (ids: [String], subnets: [Subnet]) = ([], [])
+        for asked in request.pools {
             guard [Self.addressSpace, Self.globalAddressSpace].contains(asked.addressSpace) else {
                 throw AgentError(
                     .invalid, operation,
                     cause: "each engine's own address driver would hand out the same addresses twice in the cluster",
                     remedy: "add '--ipam-driver tulle' to the command")
             }
-            guard let prefix = InterfaceAddress(asked.prefix)?.prefix,
-                let pool = local.pools.values.first(where: { $0.prefix == prefix && $0.key == key && $0.dockerID == nil })
-            else {
+            guard let prefix = InterfaceAddress(asked.prefix)?.prefix, let pool = bindablePool(prefix, key: key) else {
                 throw AgentError(
                     .unknown, operation, cause: "no address pool \(asked.prefix) was asked for here"
                         + (key.map { " with --ipam-opt \(DriverOption.network)=\($0)" } ?? ""),
@@ -95,14 +94,17 @@ extension Controller {
             }
             var auxiliary: [String: IPAddress] = [:]
             for (name, text) in asked.auxiliary { auxiliary[name] = InterfaceAddress(text)?.address ?? IPAddress(text) }
-            return Subnet(
-                prefix: prefix, gateway: gateway, range: pool.range, auxiliary: auxiliary,
-                blockLength: pool.blockLength, isAutomatic: pool.isAutomatic, pool: terms.scopeIsGlobal ? pool.id : nil)
+            found.ids.append(pool.id)
+            found.subnets.append(
+                Subnet(
+                    prefix: prefix, gateway: gateway, range: pool.range, auxiliary: auxiliary,
+                    blockLength: pool.blockLength, isAutomatic: pool.isAutomatic, pool: terms.scopeIsGlobal ? pool.id : nil))
         }
+        return found
     }
 
     private func describe(
-        _ request: NetworkRequest, pools: [Subnet], _ operation: String
+        _ request: NetworkRequest, _ pools: [Subnet], addressOptions: [String: String], _ operation: String
     ) throws -> NetworkObject {
         let known = [DriverOption.network, DriverOption.mtu, DriverOption.dockerMTU, DriverOption.mode, DriverOption.backend]
         for name in request.options.keys where name.hasPrefix("tulle.") && !known.contains(name) {
@@ -129,18 +131,15 @@ extension Controller {
             throw AgentError(
                 .full, operation, cause: "no VNI is left from \(settings.vniBase) on", remedy: "remove networks that nobody uses")
         }
-        let key = request.options[DriverOption.network]
-        let pool = local.pools.values.first { $0.prefix == pools[0].prefix && $0.dockerID == nil && $0.key == key }
-        let addressOptions = pool?.options ?? [:]
         return NetworkObject(
-            id: id, key: key ?? id.description, name: nil, state: .pending, vni: vni,
+            id: id, key: request.options[DriverOption.network] ?? id.description, name: nil, state: .pending, vni: vni,
             subnets: pools, isInternal: request.isInternal, mtu: mtu,
             options: request.options.filter { $0.key != DriverOption.network },
             addressOptions: addressOptions.filter { $0.key != DriverOption.network }, origin: me.id,
             dockerID: terms.scopeIsGlobal ? request.dockerID : nil)
     }
 
-    private enum Publication {
+    enum Publication {
         case new(NetworkObject)
         /// Another host was faster with the same subnet; it may be the same network, which the name will tell.
         case sameSubnet(NetworkObject)
@@ -148,15 +147,22 @@ extension Controller {
 
     /// Puts a new network into the store. All creations of the cluster are serialised by the condition that no network changed since
     /// our view, so that two overlapping ones cannot both come.
-    private func publish(_ wanted: NetworkObject, _ operation: String) async throws -> Publication {
+    func publish(_ wanted: NetworkObject, _ operation: String) async throws -> Publication {
         var network = wanted
         for _ in 0..<16 {
-            if network.key == network.id.description, network.dockerID == nil, let same = network.subnets.compactMap({ sameSubnet($0.prefix) }).first {
+            if !network.hasOwnKey, network.dockerID == nil, let same = network.subnets.compactMap({ sameSubnet($0.prefix) }).first {
                 return .sameSubnet(same)
             }
-            for other in view.live where other.key == network.key || network.key == network.id.description {
+            if let gone = copying.compactMap({ view.networks[$0] }).first(where: {
+                $0.state == .removed && Set($0.subnets.map(\.prefix)) == Set(network.subnets.map(\.prefix))
+            }) {
+                throw AgentError(
+                    .conflict, operation, cause: "network \(gone.displayName) was removed from the cluster at this moment",
+                    remedy: "create it again")
+            }
+            for other in view.live where other.key == network.key || !network.hasOwnKey {
                 for (mine, theirs) in network.subnets.flatMap({ mine in other.subnets.map { (mine, $0) } })
-                where mine.prefix.overlaps(theirs.prefix) && other.key == other.id.description {
+                where mine.prefix.overlaps(theirs.prefix) && !other.hasOwnKey {
                     throw AgentError(
                         .conflict, operation, cause: "\(mine.prefix) overlaps \(theirs.prefix) of network \(other.displayName)\(whyKept(other))",
                         remedy: conflictRemedy)
@@ -186,105 +192,25 @@ extension Controller {
     func reference(_ id: NetworkID) -> [UInt8] { Array(#"{"network":"\#(id)","v":1}"#.utf8) }
 
     private func bind(
-        _ dockerID: String, to id: NetworkID, _ pools: [Subnet], _ wanted: NetworkObject, _ standing: BoundNetwork.Standing
+        _ dockerID: String, to id: NetworkID, _ pools: [String], _ wanted: NetworkObject, _ standing: BoundNetwork.Standing
     ) throws {
-        let key = wanted.key == wanted.id.description ? nil : wanted.key
-        var bound: [String] = []
-        for subnet in pools {
-            guard var pool = local.pools.values.first(where: {
-                $0.prefix == subnet.prefix && $0.dockerID == nil && $0.key == key
-            }) else { continue }
-            pool.dockerID = dockerID
-            try local.set(pool)
-            bound.append(pool.id)
-        }
-        try local.set(
-            BoundNetwork(dockerID: dockerID, network: id, pools: bound, standing: standing, wanted: wanted))
+        try local.set(BoundNetwork(dockerID: dockerID, network: id, pools: pools, standing: standing, wanted: wanted))
         viewChanged()
     }
 
-    // MARK: The name
-
-    /// What the engine told about one of its networks.
-    package func learn(_ dockerID: String, name: String, labels: [String: String], isAttachable: Bool) async throws {
-        guard var mine = local.engineNetworks[dockerID], mine.name != name || mine.standing == .provisional else { return }
-        let operation = "name network \(name)"
-        let network = view.networks[mine.network]
-        if network?.state == .pending {
-            // Whose it is is told by the one that made it.
-            guard mine.standing == .confirmed else { return }
-            try await claimName(mine, name: name, labels: labels, isAttachable: isAttachable, operation)
-            return
-        }
-        mine.name = name
-        if mine.standing == .provisional {
-            if let network, network.name == name, network.difference(from: mine.wanted) == nil {
-                mine.standing = .confirmed
-            } else {
-                mine.standing = .quarantined(
-                    "network \(name) has the subnet of network \(network?.displayName ?? "?"), which another host created: remove it with 'docker network rm \(name)' and \(conflictRemedy)")
-            }
-        }
-        try local.set(mine)
-        viewChanged()
-    }
-
-    private func claimName(
-        _ engine: BoundNetwork, name: String, labels: [String: String], isAttachable: Bool, _ operation: String
-    ) async throws {
-        var mine = engine
-        mine.name = name
-        for _ in 0..<4 {
-            guard var network = view.networks[mine.network], network.state == .pending else { break }
-            // With global scope Docker keeps the names, one for each network or not.
-            let isOurs = network.dockerID == nil
-            if isOurs, let other = view.network(name: name) {
-                return try await yield(mine, network, to: other, operation)
-            }
-            let key = StoreKey.network(network.id)
-            guard let entry = try await store.list(prefix: key).entries.first else { break }
-            network.name = name
-            network.labels = labels
-            network.isAttachable = isAttachable
-            network.state = .active
-            let transaction = StoreTransaction(
-                conditions: [.unchanged(key: key, since: entry.modified)] + (isOurs ? [.absent(key: StoreKey.networkName(name))] : []),
-                operations: [.put(key: key, value: try StoredJSON.encode(network, over: entry.value), lease: nil)]
-                    + (isOurs ? [.put(key: StoreKey.networkName(name), value: reference(network.id), lease: nil)] : []))
-            if try await commit(transaction, operation) != nil { return try local.set(mine) }
-            let seen = viewRevision
-            _ = await wait(within: .milliseconds(200)) { $0.viewRevision > seen }
-        }
-        // Not learnt: the next look at the engine tries again.
-    }
-
-    /// The name was taken first by another host's network: ours goes from the store.
-    private func yield(
-        _ engine: BoundNetwork, _ pending: NetworkObject, to other: NetworkObject, _ operation: String
-    ) async throws {
-        var mine = engine
-        if let difference = other.difference(from: mine.wanted) {
-            let isOnlyAutomatic = mine.wanted.subnets.allSatisfy(\.isAutomatic) && other.subnets.allSatisfy(\.isAutomatic)
-            mine.standing = .quarantined(
-                isOnlyAutomatic
-                    ? "network \(mine.name ?? "?") was created on two hosts at once; this engine's copy is being replaced"
-                    : "network \(mine.name ?? "?") exists in the cluster with another \(difference)\(whyKept(other)): remove this one with 'docker network rm \(mine.name ?? "?")' or give it another name")
-        } else {
-            mine.standing = .confirmed
-        }
-        mine.network = other.id
-        try local.set(mine)
-        _ = try await commit(
-            StoreTransaction(operations: [
-                .delete(key: StoreKey.network(pending.id)), .delete(key: StoreKey.vni(pending.vni)),
-                .delete(key: StoreKey.networkKey(pending.key)),
-            ]), operation)
-    }
+    // MARK: The engine's copy
 
     /// Around the agent's own removal of a copy from its engine.
     package func setWithdrawing(_ dockerID: String, _ isOn: Bool) {
         if isOn { withdrawing.insert(dockerID) } else { withdrawing.remove(dockerID) }
     }
+
+    /// Around the agent's own making of a copy on its engine.
+    package func setCopying(_ id: NetworkID, _ isOn: Bool) {
+        if isOn { copying.insert(id) } else { copying.remove(id) }
+    }
+
+    func isLive(_ id: NetworkID) -> Bool { view.networks[id].map { $0.state != .removed } ?? false }
 
     // MARK: The end
 

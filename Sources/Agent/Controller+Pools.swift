@@ -62,9 +62,9 @@ extension Controller {
         }
         let id = poolID(prefix, range: range, key: key)
         if let present = local.pools[id] {
-            if present.dockerID == nil { return present }
+            guard let holder = local.holders(of: id).first(where: { !leavesRoom($0, for: prefix) }) else { return present }
             throw AgentError(
-                .conflict, operation, cause: "this engine's network \(engineName(present.dockerID)) has it",
+                .conflict, operation, cause: "this engine's network \(holder.name ?? String(holder.dockerID.prefix(12))) has it",
                 remedy: conflictRemedy)
         }
         let pool = Pool(
@@ -76,7 +76,7 @@ extension Controller {
 
     /// A pool of a network goes with the network, never by the word of one engine.
     package func releasePool(_ id: String) throws {
-        guard let pool = local.pools[id], pool.dockerID == nil else { return }
+        guard local.pools[id] != nil, local.holders(of: id).isEmpty else { return }
         try local.removePool(id)
     }
 
@@ -88,13 +88,25 @@ extension Controller {
         let name = "tulle/\(prefix)" + (range.map { "/\($0)" } ?? "") + (key.map { "#\($0)" } ?? "")
         guard terms.scopeIsGlobal else { return name }
         // All engines ask by it, so it names one network for ever.
-        let open = local.pools.values.first { $0.dockerID == nil && $0.prefix == prefix && $0.range == range && $0.key == key }
+        let open = local.pools.values.first {
+            $0.prefix == prefix && $0.range == range && $0.key == key && local.holders(of: $0.id).isEmpty
+        }
         return open?.id ?? "\(name)@\(String(UInt64.random(in: .min ... .max), radix: 16))"
     }
 
-    private func engineName(_ dockerID: String?) -> String {
-        guard let dockerID, let known = local.engineNetworks[dockerID] else { return "?" }
-        return known.name ?? String(dockerID.prefix(12))
+    /// One that the engine is still making may be the same network, which the user and the agent make at once; and one in
+    /// quarantine is not the cluster's, which the engine gets beside it.
+    private func leavesRoom(_ engine: BoundNetwork, for prefix: IPPrefix) -> Bool {
+        guard isLive(engine.network), view.networks[engine.network]?.subnets.contains(where: { $0.prefix == prefix }) == true
+        else { return false }
+        return engine.name == nil || isQuarantined(engine)
+    }
+
+    /// The pool that the engine means when it makes a network: one that no other has, or its twin's.
+    func bindablePool(_ prefix: IPPrefix, key: String?) -> Pool? {
+        let asked = local.pools.values.filter { $0.prefix == prefix && $0.key == key }
+        return asked.first { local.holders(of: $0.id).isEmpty }
+            ?? asked.first { local.holders(of: $0.id).allSatisfy { isLive($0.network) } }
     }
 
     private func blockLength(_ text: String, _ operation: String) throws -> Int {
@@ -148,13 +160,14 @@ extension Controller {
                         remedy: terms.scopeIsGlobal ? "use another key" : "use that subnet, or another key")
                 }
                 // Equal, and not on this engine yet: perhaps the same network, as `docker compose up` on each host makes it.
-                if subnet.prefix == prefix, !terms.scopeIsGlobal, local.engineNetwork(for: network.id) == nil { continue }
+                let here = local.engineNetworks.values.filter { $0.network == network.id }
+                if subnet.prefix == prefix, !terms.scopeIsGlobal, here.allSatisfy({ leavesRoom($0, for: prefix) }) { continue }
                 throw AgentError(
                     .conflict, operation,
                     cause: "it overlaps \(subnet.prefix) of network \(network.displayName)\(whyKept(network))", remedy: conflictRemedy)
             }
         }
-        for pool in local.pools.values where pool.dockerID == nil && pool.key == key && pool.prefix != prefix {
+        for pool in local.pools.values where pool.key == key && pool.prefix != prefix && local.holders(of: pool.id).isEmpty {
             guard pool.prefix.overlaps(prefix) else { continue }
             throw AgentError(
                 .conflict, operation, cause: "it overlaps \(pool.prefix), which is being set up on this engine",
@@ -212,14 +225,25 @@ extension Controller {
 
     /// A living network without a key of its own with exactly that subnet.
     func sameSubnet(_ prefix: IPPrefix) -> NetworkObject? {
-        view.live.first { $0.key == $0.id.description && $0.subnets.contains { $0.prefix == prefix } }
+        view.live.first { !$0.hasOwnKey && $0.subnets.contains { $0.prefix == prefix } }
+    }
+
+    /// Of the engine's networks with that pool the one that counts.
+    func holder(of poolID: String) -> BoundNetwork? {
+        func rank(_ engine: BoundNetwork) -> Int {
+            guard isLive(engine.network) else { return 3 }
+            return switch engine.standing {
+            case .confirmed: 0
+            case .provisional: 1
+            case .quarantined: 2
+            }
+        }
+        return local.holders(of: poolID).min { rank($0) < rank($1) }
     }
 
     /// The network that a pool belongs to; with global scope also one whose pool another engine asked for.
     func network(ofPool id: String) -> NetworkObject? {
-        if let dockerID = local.pools[id]?.dockerID {
-            return local.engineNetworks[dockerID].flatMap { view.networks[$0.network] }
-        }
+        if let holder = holder(of: id) { return view.networks[holder.network] }
         guard terms.scopeIsGlobal else { return nil }
         return view.live.first { $0.subnets.contains { $0.pool == id } }
     }

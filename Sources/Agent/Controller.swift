@@ -77,9 +77,9 @@ package actor Controller {
     var freeing: Set<AddressKey> = []
     /// Questions to other nodes that still wait for their answer.
     var openRequests: Set<String> = []
-    /// Since when (CLOCK_BOOTTIME) a pending network of ours has no copy on the engine, or a nameless copy is not in the engine's list.
+    /// Since when (CLOCK_BOOTTIME) a pending network of ours has no copy on the engine, or a copy is not in the engine's list.
     var pendingSince: [NetworkID: Double] = [:]
-    var namelessSince: [String: Double] = [:]
+    var vanishedSince: [String: Double] = [:]
     /// What the `Publisher` wrote last: an older view must not be compared with what is here.
     var published = Revision.zero
     /// Since when (CLOCK_BOOTTIME) a network of global scope is not in the engine's list.
@@ -90,6 +90,8 @@ package actor Controller {
     var withdrawing: Set<String> = []
     /// Endpoints whose Join is not answered yet: Docker takes their links from the host's namespace afterwards.
     var joining: Set<EndpointID> = []
+    /// Networks of which it is making a copy: one that is removed meanwhile must not come back as a new one.
+    var copying: Set<NetworkID> = []
     /// For how many of the engine's lists in a row an endpoint was missing.
     var missing: [EndpointID: Int] = [:]
     /// Since when (CLOCK_BOOTTIME) a block of ours is empty.

@@ -26,6 +26,8 @@ final class EngineSync: Sendable {
         var isReachable = false
         var version: String?
         var networks: Int?
+        /// Docker's ids of what this agent made on the engine since it started.
+        var copies: Set<String> = []
     }
 
     init(socket: String, controller: Controller, log: Logger) {
@@ -103,21 +105,42 @@ final class EngineSync: Sendable {
 
     private func sync() async {
         do {
-            var present = try await client.networks(driver: "tulle")
-            state.withLock { $0.networks = present.count }
             var faults: [String: String] = [:]
-            for network in present { faults[network.id] = await learn(network) }
-            let work = await controller.engineWork(present: Set(present.map(\.id)))
-            for dockerID in work.remove { await remove(dockerID) }
-            for network in work.create {
-                faults[network.id.description] = await create(network)
-                present = try await client.networks(driver: "tulle")
-            }
+            var look = try await compare(isLast: false, &faults)
+            if look.isStale { look = try await compare(isLast: true, &faults) }
             await controller.setProblems(under: "engine/", faults)
-            try await readEndpoints(present)
+            try await readEndpoints(look.networks)
         } catch {
             limiter.log(to: log, .warning, key: "sync", "cannot compare the engine's networks with the cluster's", metadata: ["error": "\(error)"])
         }
+    }
+
+    /// What was made is stale: it is learnt by a second look, as is whether the user made the same meanwhile.
+    private func compare(
+        isLast: Bool, _ faults: inout [String: String]
+    ) async throws -> (networks: [EngineNetwork], isStale: Bool) {
+        var present = try await client.networks(driver: "tulle")
+        state.withLock { $0.networks = present.count }
+        for network in present { faults[network.id] = await learn(network) }
+        let work = await controller.engineWork(present: Set(present.map(\.id)))
+        for dockerID in work.remove { await remove(dockerID) }
+        present.removeAll { work.remove.contains($0.id) }
+        for dockerID in twins(present) { await remove(dockerID) }
+        let lacking = Set(work.create.map(\.id.description) + present.map(\.id))
+        faults = faults.filter { lacking.contains($0.key) }
+        if !isLast { for network in work.create { faults[network.id.description] = await create(network) } }
+        return (present, !work.create.isEmpty)
+    }
+
+    /// The engine's check for duplicates is not atomic: whoever typed a network's name while its copy was made keeps his.
+    private func twins(_ present: [EngineNetwork]) -> [String] {
+        let copies = state.withLock {
+            $0.copies.formIntersection(present.map(\.id))
+            return $0.copies
+        }
+        return present.filter { copy in
+            copies.contains(copy.id) && present.contains { $0.name == copy.name && $0.id != copy.id }
+        }.map(\.id)
     }
 
     /// One that cannot be taken up harms no other.
@@ -147,17 +170,19 @@ final class EngineSync: Sendable {
     /// - Returns: what is wrong, for people.
     private func create(_ network: NetworkObject) async -> String? {
         guard let name = network.name else { return nil }
+        await controller.setCopying(network.id, true)
+        let fault = await copy(network, name)
+        await controller.setCopying(network.id, false)
+        return fault
+    }
+
+    private func copy(_ network: NetworkObject, _ name: String) async -> String? {
         do {
             if let other = try await client.networks(driver: nil).first(where: { $0.name == name && $0.driver != "tulle" }) {
                 return "network \(name) cannot be made on this engine: it has another network of that name (driver \(other.driver)); rename or remove that one"
             }
             let id = try await client.createNetwork(specification(network, name))
-            // The engine's check for duplicates is not atomic: whoever typed the same name meanwhile keeps his.
-            let same = try await client.networks(driver: "tulle").filter { $0.name == name }
-            if same.count > 1, same.contains(where: { $0.id == id }) {
-                await remove(id)
-                return nil
-            }
+            state.withLock { _ = $0.copies.insert(id) }
             log.notice("made the cluster's network on the engine", metadata: ["network": "\(name)"])
             return nil
         } catch {
@@ -169,8 +194,9 @@ final class EngineSync: Sendable {
     }
 
     private func specification(_ network: NetworkObject, _ name: String) -> EngineNetworkSpec {
-        // The key ties the engine's copy to the cluster's network, whatever its subnet.
-        let key = [DriverOption.network: network.key]
+        // Exactly what the user gave: Compose refuses a network with an option that its file lacks. Name and subnet tie it to the
+        // cluster's, as they tie what the user makes on another host.
+        let key = network.hasOwnKey ? [DriverOption.network: network.key] : [:]
         let subnets = network.subnets.map { subnet in
             EngineIPAM.Subnet(
                 subnet: subnet.prefix.description, ipRange: subnet.range?.description, gateway: subnet.gateway.description,

@@ -13,7 +13,7 @@ extension Controller {
     /// - Parameter isMounted: whether a sandbox file is a network namespace now.
     package func sweepGarbage(isMounted: @Sendable (String) -> Bool) async {
         let now = bootSeconds()
-        for pool in local.pools.values where pool.dockerID == nil && now - pool.since > Self.unboundSeconds {
+        for pool in local.pools.values where local.holders(of: pool.id).isEmpty && now - pool.since > Self.unboundSeconds {
             attempt("free pool \(pool.id)") { try local.removePool(pool.id) }
         }
         for (network, allocations) in local.allocations {
@@ -40,6 +40,8 @@ extension Controller {
             var seen = endpoint
             seen.wasSeen = true
             attempt("note a sandbox") { try local.set(seen) }
+            // Nothing to do, but what is desired is another: from now on the pair would be made inside.
+            await reconciler.mark(.network(endpoint.network))
         }
         await giveUpEmptyBlocks(now: now)
     }

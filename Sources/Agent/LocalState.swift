@@ -38,8 +38,6 @@ package struct Pool: Hashable, Sendable, Codable {
     package var gateway: IPAddress?
     /// CLOCK_BOOTTIME seconds; a pool that no network was created with goes after a minute.
     package var since: Double
-    /// The engine's network that it belongs to.
-    package var dockerID: String?
 }
 
 /// An address of ours that a container has or is about to have.
@@ -118,10 +116,11 @@ package struct LocalState: Sendable {
         engineNetworks[network.dockerID] = network
     }
     package mutating func removeEngineNetwork(_ dockerID: String) throws {
-        let bound = pools.values.filter { $0.dockerID == dockerID }.map(\.id)
-        try table.apply([.delete(key: "engine/\(dockerID)")] + bound.map { .delete(key: "pool/\($0)") })
+        // A pool goes with the last network that has it.
+        let freed = (engineNetworks[dockerID]?.pools ?? []).filter { holders(of: $0).count == 1 }
+        try table.apply([.delete(key: "engine/\(dockerID)")] + freed.map { .delete(key: "pool/\($0)") })
         engineNetworks[dockerID] = nil
-        for id in bound { pools[id] = nil }
+        for id in freed { pools[id] = nil }
     }
     package mutating func set(_ pool: Pool) throws {
         try table.put("pool/\(pool.id)", StoredJSON.encode(pool))
@@ -197,6 +196,8 @@ package struct LocalState: Sendable {
     package func endpoints(of network: NetworkID) -> [LocalEndpoint] {
         endpoints.values.filter { $0.network == network }
     }
+    /// The engine's networks that were made with a pool: one; two when the user and the agent made the same network at once.
+    package func holders(of pool: String) -> [BoundNetwork] { engineNetworks.values.filter { $0.pools.contains(pool) } }
     package func engineNetwork(for network: NetworkID) -> BoundNetwork? {
         engineNetworks.values.first { $0.network == network }
     }

@@ -158,6 +158,8 @@ package struct NetworkObject: Hashable, Sendable, Codable {
     package var families: [AddressFamily] { subnets.map(\.prefix.family) }
     package func subnet(of family: AddressFamily) -> Subnet? { subnets.first { $0.prefix.family == family } }
     package func subnet(containing address: IPAddress) -> Subnet? { subnets.first { $0.prefix.contains(address) } }
+    /// The user gave it one (`tulle.network`).
+    package var hasOwnKey: Bool { key != id.description }
     /// For people.
     package var displayName: String { name ?? "(\(id.short))" }
 }

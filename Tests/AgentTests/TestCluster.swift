@@ -128,24 +128,23 @@ extension TestCluster.Member {
         let id = dockerID ?? "docker-\(name)-\(number)"
         let pool = try await controller.requestPool(prefix: subnet, range: "", options: ipam, isV6: subnet.contains(":"))
         let gateway = try await controller.requestGateway(pool.id, "")
-        try await controller.createNetwork(
-            NetworkRequest(
-                dockerID: id, options: options, isInternal: false,
-                pools: [
-                    .init(
-                        addressSpace: controller.terms.scopeIsGlobal ? Controller.globalAddressSpace : Controller.addressSpace, prefix: pool.prefix.description, gateway: gateway.description,
-                        auxiliary: [:])
-                ]))
+        try await makeNetwork(id, subnet: pool.prefix.description, gateway: gateway.description, options: options)
         try await controller.learn(id, name: name, labels: [:], isAttachable: false)
         return id
     }
 
+    /// Its part that comes after the request for addresses.
+    func makeNetwork(_ dockerID: String, subnet: String, gateway: String, options: [String: String] = [:]) async throws {
+        let space = controller.terms.scopeIsGlobal ? Controller.globalAddressSpace : Controller.addressSpace
+        let pool = NetworkRequest.Pool(addressSpace: space, prefix: subnet, gateway: gateway, auxiliary: [:])
+        try await controller.createNetwork(NetworkRequest(dockerID: dockerID, options: options, isInternal: false, pools: [pool]))
+    }
+
     /// What `EngineSync` does for a network that this engine lacks.
     func mirror(_ network: NetworkObject) async throws -> String {
-        try await createNetwork(
-            network.name ?? "-", subnet: network.subnets[0].prefix.description,
-            options: network.options.merging([DriverOption.network: network.key]) { $1 },
-            ipam: [DriverOption.network: network.key])
+        let key = network.hasOwnKey ? [DriverOption.network: network.key] : [:]
+        return try await createNetwork(
+            network.name ?? "-", subnet: network.subnets[0].prefix.description, options: network.options.merging(key) { $1 }, ipam: key)
     }
 
     /// What this node's engine learnt when it made the network; with global scope all engines know it.
