@@ -129,6 +129,51 @@ import Testing
         await cluster.end()
     }
 
+    @Test("a store that was restored from a backup is told again, once it is accepted, what lives here")
+    func restored() async throws {
+        let (cluster, nodes) = try await TestCluster.of(2)
+        let docker = try await nodes[0].createNetwork("shop", subnet: "10.32.0.0/16")
+        try await eventually { await nodes[1].controller.view.network(name: "shop") != nil }
+        let network = try #require(await nodes[1].controller.view.network(name: "shop"))
+        let mirrored = try await nodes[1].mirror(network)
+        let backup = try await cluster.store.list(prefix: "")
+        let address = try await nodes[0].run("web", on: docker)
+        let owner = await nodes[0].controller.me.id
+        func isKnown() async -> Bool {
+            let view = await nodes[1].controller.view
+            return view.endpoints[network.id]?.count == 1 && view.holder(of: address, in: network) == owner
+        }
+        try await eventually { await isKnown() }
+        try await cluster.store.goBack(to: backup)
+        for node in nodes { try await eventually { await node.controller.distrust?.contains("back in time") == true } }
+        for node in nodes { try await node.controller.accept() }
+        try await eventually { await isKnown() }
+        #expect(try await nodes[1].run("other", on: mirrored) != address)
+        let error = await #expect(throws: AgentError.self) { try await nodes[1].run("same", on: mirrored, address: address) }
+        #expect(error?.code == .conflict)
+        await cluster.end()
+    }
+
+    @Test("an old copy of a node's state directory gives no address, and says why")
+    func oldCopy() async throws {
+        let cluster = try await TestCluster()
+        var node: TestCluster.Member? = try await cluster.start(1)
+        try await node?.ready()
+        let docker = try #require(try await node?.createNetwork("shop", subnet: "10.32.0.0/16"))
+        try cluster.backUp(1)
+        // It lives on, and ends.
+        let second = try await cluster.restart(&node)
+        _ = try await second.run("web", on: docker)
+        await cluster.stop(second)
+        node = nil
+        try cluster.restoreBackup(1)
+        let copy = try await cluster.start(1)
+        try await eventually { await copy.controller.problems["registration"]?.contains("same identity") == true }
+        let error = await #expect(throws: AgentError.self) { try await copy.run("another", on: docker) }
+        #expect(error?.description.contains("tulle reset") == true)
+        await cluster.end()
+    }
+
     @Test("the same name with other options is quarantined, and its containers are refused with the reason")
     func quarantine() async throws {
         let (cluster, nodes) = try await TestCluster.of(2)

@@ -108,6 +108,15 @@ final class TestCluster: Sendable {
         return fresh
     }
 
+    /// A backup of a node's state directory, and the return to it while the node's agent is down.
+    func backUp(_ number: Int) throws {
+        try FileManager.default.copyItem(atPath: "\(root)/h\(number)", toPath: "\(root)/backup\(number)")
+    }
+    func restoreBackup(_ number: Int) throws {
+        try FileManager.default.removeItem(atPath: "\(root)/h\(number)")
+        try FileManager.default.moveItem(atPath: "\(root)/backup\(number)", toPath: "\(root)/h\(number)")
+    }
+
     func end() async {
         for member in members.withLock({ Array($0.values) }) { await stop(member) }
         try? FileManager.default.removeItem(atPath: root)
@@ -188,11 +197,29 @@ func eventually(within limit: Duration = .seconds(10), _ condition: () async thr
 
 /// A store that can be cut off.
 final class FaultyStore: Store {
-    private let inner: EmbeddedStore
+    private let current: Mutex<EmbeddedStore>
+    private let original: EmbeddedStore
     private let cut = Mutex(false)
     private let lost = Mutex(false)
 
-    init(_ inner: EmbeddedStore) { self.inner = inner }
+    init(_ inner: EmbeddedStore) {
+        current = Mutex(inner)
+        original = inner
+    }
+    private var inner: EmbeddedStore { current.withLock { $0 } }
+
+    /// The same cluster's store, restored from a backup: at an older revision, without leases.
+    func goBack(to backup: StoreSnapshot) async throws {
+        let restored = EmbeddedStore.inMemory()
+        let kept = backup.entries.filter { $0.lease == nil }
+        _ = try await restored.commit(
+            StoreTransaction(operations: kept.map { .put(key: $0.key, value: $0.value, lease: nil) }))
+        let old = current.withLock { store in
+            defer { store = restored }
+            return store
+        }
+        await old.close()
+    }
     var isCut: Bool {
         get { cut.withLock { $0 } }
         set { cut.withLock { $0 = newValue } }
@@ -208,7 +235,7 @@ final class FaultyStore: Store {
 
     func identity() async throws -> StoreIdentity {
         try check()
-        return await inner.identity()
+        return await original.identity()
     }
     func list(prefix: String) async throws -> StoreSnapshot {
         try check()

@@ -129,6 +129,14 @@ struct AgentLifeTests {
     }
 
     /// The last: it takes h3 out of the cluster.
+    @Test("an agent that knows nothing of the host's networks does not start, and touches none of them")
+    func stranger() async throws {
+        let talk = try SecondAgent("stranger", on: h1).refused()
+        #expect(talk.contains(try await h1.namespace(of: Stage.network)) && talk.contains("--state-dir"), "\(talk)")
+        #expect(try await h1.agent.plan() == [])
+        #expect(try Stage.web1.reaches(Stage.web2.address(on: Stage.network)))
+    }
+
     @Test("reset removes every trace from the host and nothing from the others")
     func reset() async throws {
         let running = try h3.tulleAttempt("reset --yes")
