@@ -100,6 +100,8 @@ struct AgentLifeTests {
     @Test("a host that knows a member other than the first can join by it")
     func joinByAnother() async throws {
         let token = try await h1.agent.token().token
+        try Stage.web3.remove()
+        try await eventually("the network has left h3") { try !h3.sh("ip netns").contains("tulle") }
         try h3.stopAgent()
         // A new node on the same machine, beside nothing of the old one.
         try h3.startAgent("--state-dir /var/lib/other --node-name other --join \(h2.address) --token \(token)")
@@ -111,6 +113,8 @@ struct AgentLifeTests {
         try await eventually("h3 is itself again", within: .seconds(20)) {
             try await h1.agent.nodes().contains { $0.name == "h3" && $0.alive }
         }
+        try h3.runContainer("web3", on: Stage.network, Stage.privileged)
+        try await Stage.web1.mustReach(Stage.web3.address(on: Stage.network))
     }
 
     @Test("all endpoints and nodes are shown, and the table says what JSON says")
@@ -128,7 +132,6 @@ struct AgentLifeTests {
         #expect(try h1.tulle("networks").contains("10.32.0.0/16"))
     }
 
-    /// The last: it takes h3 out of the cluster.
     @Test("an agent that knows nothing of the host's networks does not start, and touches none of them")
     func stranger() async throws {
         let talk = try SecondAgent("stranger", on: h1).refused()
@@ -137,6 +140,7 @@ struct AgentLifeTests {
         #expect(try Stage.web1.reaches(Stage.web2.address(on: Stage.network)))
     }
 
+    /// The last: it takes h3 out of the cluster.
     @Test("reset removes every trace from the host and nothing from the others")
     func reset() async throws {
         let running = try h3.tulleAttempt("reset --yes")
