@@ -115,6 +115,10 @@ struct AgentLifeTests {
         }
         try h3.runContainer("web3", on: Stage.network, Stage.privileged)
         try await Stage.web1.mustReach(Stage.web3.address(on: Stage.network))
+        try await eventually("all know its name") {
+            for host in hosts where try await !host.agent.endpoints().contains(where: { $0.container == "web3" }) { return false }
+            return true
+        }
     }
 
     @Test("all endpoints and nodes are shown, and the table says what JSON says")
