@@ -244,7 +244,7 @@ extension Controller {
     package func answerBorrowers() async {
         for (id, requests) in view.requests {
             for (name, request) in requests
-            where request.owner == me.id && request.granted == nil && request.refusal == nil {
+            where request.owner == me.id && request.granted == nil && request.refusal == nil && view.alive.contains(request.from) {
                 do { try await answer(request, name, id) } catch {
                     log.warning("cannot answer a request for an address", metadata: ["error": "\(error)"])
                 }

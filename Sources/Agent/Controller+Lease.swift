@@ -51,7 +51,7 @@ extension Controller {
     }
 
     /// The store's node object is this agent's, so this agent may speak for the node.
-    var isRegistered: Bool { view.nodes[identity.node]?.instance == identity.instance }
+    package var isRegistered: Bool { view.nodes[identity.node]?.instance == identity.instance }
 
     private func register() async throws {
         if let doubled { throw doubled }

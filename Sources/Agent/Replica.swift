@@ -2,10 +2,13 @@
 import Fabric
 package import Logging
 import Store
+import Synchronization
 
 package final class Replica: Sendable {
     private let table: LocalTable
     private let log: Logger
+    /// Changes could not be written: later ones must not follow them, for the copy stands at one revision.
+    private let hasGap = Mutex(false)
 
     package init(path: String, log: Logger) throws {
         table = try LocalTable(path: path)
@@ -26,6 +29,7 @@ package final class Replica: Sendable {
     }
 
     func write(_ changes: [StoreChange], revision: Revision) {
+        guard !hasGap.withLock({ $0 }) else { return }
         var rows: [LocalTable.Change] = changes.map { change in
             switch change {
             case .put(let entry): .put(key: "item/\(entry.key)", value: entry.value)
@@ -49,13 +53,18 @@ package final class Replica: Sendable {
             rows.append(.put(key: "revision", value: Array(String(snapshot.revision.number).utf8)))
             apply(rows)
         } catch {
+            hasGap.withLock { $0 = true }
             log.error("cannot read the replica", metadata: ["error": "\(error)"])
         }
     }
 
     /// A copy that cannot be written is worth a line in the log, not the agent's life: the store has the truth.
     private func apply(_ rows: [LocalTable.Change]) {
-        do { try table.apply(rows) } catch {
+        do {
+            try table.apply(rows)
+            hasGap.withLock { $0 = false }
+        } catch {
+            hasGap.withLock { $0 = true }
             log.error("cannot write the replica", metadata: ["error": "\(error)"])
         }
     }

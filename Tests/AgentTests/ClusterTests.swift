@@ -160,12 +160,17 @@ import Testing
         var node: TestCluster.Member? = try await cluster.start(1)
         try await node?.ready()
         let docker = try #require(try await node?.createNetwork("shop", subnet: "10.32.0.0/16"))
+        if let node { await cluster.stop(node) }
+        node = nil
+        try await eventually { cluster.isClosed(1) }
         try cluster.backUp(1)
         // It lives on, and ends.
-        let second = try await cluster.restart(&node)
-        _ = try await second.run("web", on: docker)
-        await cluster.stop(second)
+        node = try await cluster.start(1)
+        try await eventually { await node?.controller.isRegistered == true }
+        _ = try await node?.run("web", on: docker)
+        if let node { await cluster.stop(node) }
         node = nil
+        try await eventually { cluster.isClosed(1) }
         try cluster.restoreBackup(1)
         let copy = try await cluster.start(1)
         try await eventually { await copy.controller.problems["registration"]?.contains("same identity") == true }

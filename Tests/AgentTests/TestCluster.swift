@@ -108,6 +108,10 @@ final class TestCluster: Sendable {
         return fresh
     }
 
+    /// Nobody else has the node's files open any more.
+    func isClosed(_ number: Int) -> Bool {
+        (try? LocalTable(path: "\(root)/h\(number)/agent.db")) != nil && (try? LocalTable(path: "\(root)/h\(number)/replica.db")) != nil
+    }
     /// A backup of a node's state directory, and the return to it while the node's agent is down.
     func backUp(_ number: Int) throws {
         try FileManager.default.copyItem(atPath: "\(root)/h\(number)", toPath: "\(root)/backup\(number)")
