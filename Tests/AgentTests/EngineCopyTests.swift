@@ -32,6 +32,7 @@ import Testing
         let pool = try #require(await node.controller.local.engineNetworks["user"]?.pools.first)
         try await node.controller.releasePool(pool)
         try await node.controller.deleteNetwork("copy")
+        #expect(await node.controller.local.pools[pool] != nil)
         _ = try await node.run("web", on: "user")
         #expect(await node.controller.view.networks[network.id]?.state == .active)
         #expect(await node.controller.view.live.count == 1)
