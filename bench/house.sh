@@ -14,7 +14,8 @@ house() {
   say "the program"
   result size tulle 1 "$(per "$(stat -c %s "$TULLE")" 1e6)"
   n=0; while read -r line; do result version tulle $((++n)) "$(value ms "$line")"; done < <("$tool" time 50 "$TULLE" version)
-  lab kill agent h1
+  # An agent of another directory starts on no host that has networks.
+  lab down; lab up 1
   for ((n = 1; n <= 3; n++)); do                  # of a cluster of its own, without networks
     lab agent h1 --state-dir /var/lib/idle; sleep 5
     result idle tulle "$n" "$(per "$(sed -nE 's/^VmRSS:\s*([0-9]*) kB/\1/p' /proc/"$(agent_pid h1)"/status)" 1024)"
