@@ -13,7 +13,8 @@ import Testing
         func open() { state.withLock { $0.isOpen = true } }
         func pass() {
             state.withLock { $0.isReached = true }
-            while !state.withLock({ $0.isOpen }) { usleep(1000) }
+            // Ten seconds at most: a test that failed meanwhile never opens it.
+            for _ in 0..<10_000 where !state.withLock({ $0.isOpen }) { usleep(1000) }
         }
     }
 
