@@ -78,12 +78,12 @@ package enum Allocation {
         return false
     }
 
-    /// A subnet that overlaps nothing of `used`, from 10.32.0.0/11 in /16s, or fd74:756c::/32 in /64s.
+    /// A subnet that overlaps nothing of `used`, from 10.32.0.0/11 in /18s (128 networks of 256 blocks each), or fd74:756c::/32 in /64s.
     package static func freeSubnet(_ family: AddressFamily, used: [IPPrefix], seed: UInt64) -> IPPrefix? {
         let space = family == .v4
             ? IPPrefix(containing: IPAddress(v4: 0x0a20_0000), length: 11)
             : IPPrefix(containing: IPAddress(.v6, bits: 0xfd74_756c << 96), length: 32)
-        let length = family == .v4 ? 16 : 64
+        let length = family == .v4 ? 18 : 64
         let count = space.blockCount(length: length)
         let start = UInt128(seed) % count
         for offset in 0..<min(count, UInt128(used.count) + 64) {

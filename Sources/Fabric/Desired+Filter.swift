@@ -83,8 +83,9 @@ extension Desired {
         return state
     }
 
-    /// `input` takes tunnel packets from current nodes only, and none that come in by a bridge of containers with a node's address. `forward` keeps containers, whose source address the host is about
-    /// to replace by its own, from passing for a node; and one network's egress from entering another's.
+    /// `input` takes tunnel packets from current nodes only, and none that come in by a bridge of containers with a node's address. `forward` keeps containers,
+    /// and others whose source address the host may be about to replace by its own, from passing for a node: only nodes that this host routes for (virtual
+    /// machines, say) get through; and one network's egress from entering another's.
     private static func hostFilter(view: ClusterView, underlay: String, settings: Settings) -> PacketFilter {
         let tunnel = FilterRule.Match.udpPort(settings.vxlanPort)
         let fromNetwork = FilterRule.Match.inputLinkPrefix(hostPrefix)
@@ -103,9 +104,15 @@ extension Desired {
                     FilterRule([tunnel, .sourceNotIn(set: peers4, .v4)], counter: "strangers", .drop),
                     FilterRule([tunnel, .sourceNotIn(set: peers6, .v6)], counter: "strangers", .drop),
                 ]),
-                "forward": FilterChain(.filter, .forward, priority: -10, rules: [
-                    FilterRule([tunnel, .destinationIn(set: peers4, .v4)], counter: "forged", .drop),
-                    FilterRule([tunnel, .destinationIn(set: peers6, .v6)], counter: "forged", .drop),
+                "forward": FilterChain(.filter, .forward, priority: -10, rules: bridges.flatMap { bridge in
+                    [(peers4, AddressFamily.v4), (peers6, .v6)].map { set, family in
+                        FilterRule(
+                            [.inputLinkPrefix(bridge), .notInputLink(underlay), tunnel, .destinationIn(set: set, family)],
+                            counter: "forged", .drop)
+                    }
+                } + [
+                    FilterRule([tunnel, .destinationIn(set: peers4, .v4), .sourceNotIn(set: peers4, .v4)], counter: "forged", .drop),
+                    FilterRule([tunnel, .destinationIn(set: peers6, .v6), .sourceNotIn(set: peers6, .v6)], counter: "forged", .drop),
                     FilterRule([fromNetwork, .destination(EgressPair.range4)], counter: "crossed", .drop),
                     FilterRule([fromNetwork, .destination(EgressPair.range6)], counter: "crossed", .drop),
                 ]),

@@ -95,8 +95,8 @@ import Testing
     @Test("a chosen subnet overlaps nothing in use")
     func chosen() throws {
         let used = ["10.32.0.0/16", "10.33.128.0/20"].compactMap(IPPrefix.init)
-        #expect(Allocation.freeSubnet(.v4, used: used, seed: 0)?.description == "10.34.0.0/16")
-        #expect(Allocation.freeSubnet(.v4, used: used, seed: 9)?.description == "10.41.0.0/16")
+        #expect(Allocation.freeSubnet(.v4, used: used, seed: 0)?.description == "10.33.0.0/18")
+        #expect(Allocation.freeSubnet(.v4, used: used, seed: 9)?.description == "10.34.64.0/18")
         let v6 = try #require(Allocation.freeSubnet(.v6, used: used, seed: 9))
         #expect(v6.length == 64)
     }

@@ -131,6 +131,32 @@ struct SecurityTests {
         if place != "shop" { try sender.remove() }
     }
 
+    /// A machine behind h2 that has h3's address, as a virtual machine on h2 that is a node has its own.
+    @Test("a host routes tunnel packets of nodes behind it, and not those of others behind it", arguments: [
+        ("virt0", true, true), ("virt0", false, false), ("br-virt0", true, false),
+    ])
+    func routed(link: String, isNode: Bool, arrives: Bool) async throws {
+        let packet = try await tunnelPacket("through-a-router")
+        let source = isNode ? h3.address : "203.0.113.7"
+        let arrived = try Capture(in: Stage.web1, "udp dst port 9000")
+        try h2.sh("""
+            ip netns add behind; ip link add \(link) type veth peer eth0 netns behind
+            ip address add 169.254.77.1/30 dev \(link); ip link set \(link) up; echo 0 >/proc/sys/net/ipv4/conf/\(link)/rp_filter
+            iptables -I FORWARD -i \(link) -j ACCEPT
+            ip -n behind address add 169.254.77.2/30 dev eth0; ip -n behind address add \(source)/32 dev eth0
+            ip -n behind link set eth0 up; ip -n behind route add default via 169.254.77.1
+            """)
+        defer { try? h2.sh("iptables -D FORWARD -i \(link) -j ACCEPT; ip netns del behind; ip link del \(link) 2>/dev/null || true") }
+        let send = "ip netns exec behind socat -u STDIN UDP4-SENDTO:\(h1.address):7941,bind=\(source)"
+        if arrives {
+            try lab.run(["exec", "h2"] + send.labWords, input: packet)
+            try await eventually("it arrives") { arrived.count() == 1 }
+        } else {
+            try await expectDropped("forged", on: h2) { try lab.run(["exec", "h2"] + send.labWords, input: packet) }
+            #expect(arrived.count() == 0)
+        }
+    }
+
     @Test("a tunnel packet from the host itself to itself does not arrive from an address that is no peer's")
     func loopback() async throws {
         let packet = try await tunnelPacket("from-loopback")
