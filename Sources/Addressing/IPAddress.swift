@@ -54,6 +54,8 @@ package struct IPAddress: Hashable, Sendable, Comparable {
     package var isMulticast: Bool { family == .v4 ? bits >> 28 == 0xe : bits >> 120 == 0xff }
     package var isLoopback: Bool { family == .v4 ? bits >> 24 == 127 : bits == 1 }
     package var isUnspecified: Bool { bits == 0 }
+    /// ::ffff:0:0/96 (RFC 4291 section 2.5.5.2).
+    package var isMappedV4: Bool { family == .v6 && bits >> 32 == 0xffff }
 }
 
 // MARK: Text

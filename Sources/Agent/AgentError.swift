@@ -19,6 +19,8 @@ package struct AgentError: Error, Hashable, Sendable, CustomStringConvertible {
         package static let storeRefused = Self(rawValue: "store-refused")
         /// The kernel did not do it: the text has its words.
         package static let kernel = Self(rawValue: "kernel")
+        /// A token opens nothing: unknown, ended or used up. Make a new one with `tulle token create`.
+        package static let token = Self(rawValue: "token")
         /// The agent cannot start as it is set up.
         package static let setup = Self(rawValue: "setup")
     }

@@ -36,6 +36,11 @@ package struct Configuration: Equatable, Sendable {
     /// Everything else has its default.
     package init(nodeName: String) { self.nodeName = nodeName }
 
+    /// The seconds of a duration such as 90s, 1h30m or 7d, to 365 days; nil for what is none.
+    package static func seconds(_ text: String) -> Int? {
+        ConfigurationValue.duration(text, upToDays: 365).map { Int($0.components.seconds) }
+    }
+
     /// The agents' TCP port, where none is given.
     package static let defaultPort: UInt16 = 7940
     /// Read when no other file is named; it may be absent.

@@ -30,6 +30,7 @@ extension Controller {
 
     private func allocate(_ network: NetworkObject, _ subnet: Subnet, _ wanted: IPAddress?) async throws -> IPAddress {
         let operation = "give \(wanted.map { "address \($0)" } ?? "an address") on network \(network.displayName)"
+        guard !isRemoved else { throw Self.removedError(operation) }
         guard !isRefused else {
             throw AgentError(
                 .conflict, operation, cause: problems["registration"] ?? "another agent runs under this node's identity",

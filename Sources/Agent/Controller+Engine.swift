@@ -54,6 +54,9 @@ extension Controller {
         return (create.sorted { $0.displayName < $1.displayName }, remove)
     }
 
+    /// A request of the engine, or the agent itself, made that network.
+    package func isBound(_ dockerID: String) -> Bool { local.engineNetworks[dockerID] != nil }
+
     func isQuarantined(_ engine: BoundNetwork) -> Bool {
         if case .quarantined = engine.standing { true } else { false }
     }

@@ -55,6 +55,7 @@ extension Controller {
 
     private func register() async throws {
         if let doubled { throw doubled }
+        guard !isRemoved else { throw Self.removedError("register this node") }
         let key = StoreKey.node(identity.node)
         guard let present = view.nodes[identity.node] else {
             let taken = view.nodes.values.first { $0.name == me.name && $0.id != me.id }

@@ -5,9 +5,11 @@ import Store
 extension Controller {
     /// What the engine told about one of its networks.
     package func learn(_ dockerID: String, name: String, labels: [String: String], isAttachable: Bool) async throws {
-        guard var mine = local.engineNetworks[dockerID], mine.name != name || mine.standing == .provisional else { return }
+        guard var mine = local.engineNetworks[dockerID], mine.name != name || mine.standing == .provisional || isOver(mine) else { return }
         let operation = "name network \(name)"
-        if mine.standing == .provisional, wasGivenUp(mine.network) {
+        if isOver(mine) || (mine.standing == .provisional && wasGivenUp(mine.network)) {
+            // The name is told again once it is the cluster's.
+            (mine.standing, mine.name) = (.provisional, nil)
             try await settleAnew(&mine, name, operation)
             return viewChanged()
         }
@@ -49,9 +51,14 @@ extension Controller {
             network.labels = labels
             network.isAttachable = isAttachable
             network.state = .active
+            let value = try StoredJSON.encode(network, over: entry.value)
+            if let excess = Self.excess(of: value, name: name) {
+                mine.standing = .quarantined("its \(excess): remove it with 'docker network rm' and create it anew with less")
+                return try await giveUp(mine, network, operation)
+            }
             let transaction = StoreTransaction(
                 conditions: [.unchanged(key: key, since: entry.modified)] + (isOurs ? [.absent(key: StoreKey.networkName(name))] : []),
-                operations: [.put(key: key, value: try StoredJSON.encode(network, over: entry.value), lease: nil)]
+                operations: [.put(key: key, value: value, lease: nil)]
                     + (isOurs ? [.put(key: StoreKey.networkName(name), value: reference(network.id), lease: nil)] : []))
             if try await commit(transaction, operation) != nil { return try local.set(mine) }
             let seen = viewRevision
@@ -66,12 +73,29 @@ extension Controller {
     ) async throws {
         var mine = engine
         settle(&mine, on: other)
+        try await giveUp(mine, pending, operation)
+    }
+
+    /// The pending network goes from the store.
+    private func giveUp(_ mine: BoundNetwork, _ pending: NetworkObject, _ operation: String) async throws {
         try local.set(mine)
         _ = try await commit(
             StoreTransaction(operations: [
                 .delete(key: StoreKey.network(pending.id)), .delete(key: StoreKey.vni(pending.vni)),
                 .delete(key: StoreKey.networkKey(pending.key)),
             ]), operation)
+    }
+
+    /// What the user gave too much of, for the store.
+    private static func excess(of value: [UInt8], name: String) -> String? {
+        if StoreKey.networkName(name).utf8.count > StoreLimits.keyBytes { return "name is longer than the cluster's store takes" }
+        guard value.count > StoreLimits.valueBytes else { return nil }
+        return "labels and options have \(value.count / 1024) KiB, and the cluster's store takes \(StoreLimits.valueBytes / 1024)"
+    }
+
+    /// It stands in quarantine for a network that was removed since.
+    private func isOver(_ mine: BoundNetwork) -> Bool {
+        isQuarantined(mine) && distrust == nil && view.networks[mine.network]?.state == .removed
     }
 
     /// Another network of the cluster has its name: it is that one, or stands in quarantine.

@@ -221,7 +221,9 @@ extension Controller {
         }
         // Only the user's word about the engine's last copy is a word about the cluster's network. A copy whose name was never
         // learnt is one that the engine gave up while it made it.
-        let isLast = !local.engineNetworks.values.contains { $0.network == mine.network && $0.dockerID != dockerID }
+        let isLast = !local.engineNetworks.values.contains {
+            $0.network == mine.network && $0.dockerID != dockerID && !isQuarantined($0)
+        }
         let isNamed = mine.name != nil || view.networks[mine.network]?.state == .pending
         let isWord = mine.standing == .confirmed && isLast && isNamed && !withdrawing.contains(dockerID)
         if isWord { try local.setUnsaidRemoval(mine.network, true) }

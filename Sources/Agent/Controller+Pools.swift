@@ -18,6 +18,8 @@ package enum DriverOption {
 
 extension Controller {
     static let unboundSeconds = 60.0
+    /// 240.0.0.0/4 (RFC 1112 section 4): hosts refuse it.
+    private static let classE = IPPrefix(containing: IPAddress(v4: 0xf000_0000), length: 4)
 
     package func requestPool(
         prefix text: String, range rangeText: String, options: [String: String], isV6: Bool
@@ -42,6 +44,10 @@ extension Controller {
             guard let given = InterfaceAddress(text)?.prefix else {
                 throw AgentError(
                     .invalid, operation, cause: "'\(text)' is no subnet", remedy: "write one such as 10.32.0.0/16 or fd00:32::/64")
+            }
+            guard !given.address.isMappedV4 else {
+                throw AgentError(
+                    .invalid, operation, cause: "it is an IPv4 subnet in the form of an IPv6 one", remedy: "write it as IPv4, such as 10.32.0.0/16")
             }
             prefix = given
             try await check(prefix, key: key, operation)
@@ -139,7 +145,7 @@ extension Controller {
                 remedy: "use a subnet of at least /\(prefix.family.width - 2)")
         }
         if prefix.first.isMulticast || prefix.first.isLinkLocal || prefix.first.isLoopback || prefix.first.isUnspecified
-            || prefix.overlaps(EgressPair.range4) || prefix.overlaps(EgressPair.range6)
+            || prefix.overlaps(Self.classE) || prefix.overlaps(EgressPair.range4) || prefix.overlaps(EgressPair.range6)
         {
             throw AgentError(
                 .invalid, operation, cause: "it is reserved", remedy: "use a private range such as 10.32.0.0/16 or fd00:32::/64")

@@ -178,8 +178,12 @@ final class EngineSync: Sendable {
 
     private func copy(_ network: NetworkObject, _ name: String) async -> String? {
         do {
-            if let other = try await client.networks(driver: nil).first(where: { $0.name == name && $0.driver != "tulle" }) {
+            let others = try await client.networks(driver: nil).filter { $0.name == name }
+            if let other = others.first(where: { $0.driver != "tulle" }) {
                 return "network \(name) cannot be made on this engine: it has another network of that name (driver \(other.driver)); rename or remove that one"
+            }
+            for leftover in others where await !controller.isBound(leftover.id) {
+                if let users = try await clear(leftover) { return users }
             }
             let id = try await client.createNetwork(specification(network, name))
             state.withLock { _ = $0.copies.insert(id) }
@@ -191,6 +195,18 @@ final class EngineSync: Sendable {
                 metadata: ["network": "\(name)", "error": "\(error)"])
             return "network \(name) is not on this engine: \("\(error)".prefix(300))"
         }
+    }
+
+    /// A network that this agent never made or was told of is of another life of this host, before a reset.
+    ///
+    /// - Returns: why it is still there, for people.
+    private func clear(_ leftover: EngineNetwork) async throws -> String? {
+        let users = try await client.network(leftover.id).endpoints.values.map(\.name).sorted()
+        guard users.isEmpty else {
+            return "network \(leftover.name) of this engine is from before this node joined: remove its containers (\(users.joined(separator: ", "))), then it is made anew as the cluster's"
+        }
+        await remove(leftover.id)
+        return nil
     }
 
     private func specification(_ network: NetworkObject, _ name: String) -> EngineNetworkSpec {

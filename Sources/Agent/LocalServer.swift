@@ -1,4 +1,5 @@
 /// The local API on the agent's unix socket (docs/cli.md): what the command line asks.
+import Addressing
 import Fabric
 import HTTP
 import Kernel
@@ -12,8 +13,7 @@ struct LocalServer: Sendable {
     let engine: EngineSync?
     let metrics: AgentMetrics
     let token: String
-    /// nil: this agent serves the store itself.
-    let locator: StoreLocator?
+    let access: StoreAccess
 
     var handler: HTTPHandler {
         var router = HTTPRouter()
@@ -27,6 +27,23 @@ struct LocalServer: Sendable {
             }
         }
         on(.token, &router) { TokenReport(token: token, join: await controller.me.agent) }
+        on(.tokenCreate, &router) { (request: TokenRequest) in
+            let (token, object) = try await controller.createToken(ttl: request.ttl, uses: request.uses)
+            return NewTokenReport(
+                token: token.text, id: object.id, expires: Timestamp(milliseconds: Int64(object.expires) * 1000),
+                join: await controller.me.agent)
+        }
+        on(.tokens, &router) { await controller.tokenReports() }
+        on(.tokenRevoke, &router) { (request: NameRequest) in
+            try await controller.revokeToken(request.name)
+            return await controller.tokenReports()
+        }
+        on(.nodeRemove, &router) { (request: NameRequest) in
+            let node = try await controller.removeNode(request.name)
+            return NodeReport(
+                id: node.id.description, name: node.name, address: node.underlay.description, agentAddress: node.agent, alive: false,
+                version: node.version)
+        }
         on(.storeAccept, &router) {
             try await controller.accept()
             return StoreAcceptReport(
@@ -47,12 +64,29 @@ struct LocalServer: Sendable {
         }
     }
 
+    /// A route that takes a body.
+    private func on<Request: Decodable & SendableMetatype, Answer: Encodable & SendableMetatype>(
+        _ route: LocalRoute, _ router: inout HTTPRouter, _ answer: @escaping @Sendable (Request) async throws -> Answer
+    ) {
+        router.on(route.method, route.path) { request in
+            do {
+                let body: Request
+                do { body = try LocalJSON.decode(Request.self, from: request.body) } catch {
+                    return try .report(ErrorReport(error: "the body is no \(Request.self): \(error)"), status: 400)
+                }
+                return try .report(try await answer(body))
+            } catch {
+                return (try? .report(ErrorReport(error: "\(error)"), status: 500)) ?? .text("\(error)", status: 500)
+            }
+        }
+    }
+
     private func status() async -> StatusReport {
         let failures = await controller.reconciler.problems.sorted { $0.key < $1.key }.compactMap { namespace, failures in
             (failures.first { !$0.isSkipped } ?? failures.first).map { $0.isUnknown ? $0.reason : "the kernel refused '\($0.step)' in \(namespace): \($0.reason); it is tried again" }
         }
         return await controller.statusReport(
-            storeKind: "embedded", storeAddress: locator?.address.description ?? "this node", docker: engine?.report(),
+            storeKind: access.kind, storeAddress: access.address ?? "this node", docker: engine?.report(),
             drift: metrics.driftRepaired, failures: failures)
     }
 

@@ -67,6 +67,8 @@ package struct LocalState: Sendable {
     package var endpoints: [EndpointID: LocalEndpoint] = [:]
     /// Networks that the user removed here while the store was away.
     package var unsaidRemovals: Set<NetworkID> = []
+    /// This node, when others said that it was removed from the cluster.
+    package private(set) var removed: NodeObject?
 
     private let table: LocalTable
 
@@ -104,6 +106,7 @@ package struct LocalState: Sendable {
             allocations[network, default: [:]][address] = item
         }
         for (_, value) in try table.all("going/") { blocksGoing.insert(try StoredJSON.decode(BlockKey.self, value)) }
+        removed = try table.value("removed").map { try StoredJSON.decode(NodeObject.self, $0) }
         for (key, _) in try table.all("removal/") {
             if let id = NetworkID(String(key.dropFirst("removal/".count))) { unsaidRemovals.insert(id) }
         }
@@ -191,6 +194,11 @@ package struct LocalState: Sendable {
         }
     }
 
+    package mutating func setRemoved(_ node: NodeObject) throws {
+        try table.put("removed", StoredJSON.encode(node))
+        removed = node
+    }
+
     // MARK: Questions
 
     package func endpoints(of network: NetworkID) -> [LocalEndpoint] {
@@ -199,6 +207,8 @@ package struct LocalState: Sendable {
     /// The engine's networks that were made with a pool: one; two when the user and the agent made the same network at once.
     package func holders(of pool: String) -> [BoundNetwork] { engineNetworks.values.filter { $0.pools.contains(pool) } }
     package func engineNetwork(for network: NetworkID) -> BoundNetwork? {
-        engineNetworks.values.first { $0.network == network }
+        let all = engineNetworks.values.filter { $0.network == network }
+        // Beside one in quarantine, the one that counts.
+        return all.first { $0.standing == .confirmed } ?? all.first
     }
 }

@@ -30,6 +30,48 @@ package struct Membership: Codable, Sendable {
     }
 }
 
+extension Membership {
+    /// The remembered membership, or a new one: by joining, or by making a cluster.
+    static func obtain(
+        _ configuration: Configuration, table: LocalTable, files: StateDirectory
+    ) async throws -> (Membership, ClusterInvitation?) {
+        if let known = try Membership.load(table) { return (known, nil) }
+        if let join = configuration.join {
+            guard let token = configuration.token else {
+                throw AgentError(
+                    .setup, "join the cluster at \(join)", cause: "no token was given",
+                    remedy: "add --token with what 'tulle token show' prints on the first host")
+            }
+            let (membership, invitation) = try await Joining.ask(join, token: token)
+            try membership.save(table)
+            return (membership, invitation)
+        }
+        let store = try await EmbeddedStore.open(path: files.path("store.db"), create: true)
+        let cluster = await store.identity().cluster
+        let isUsed = try await store.list(prefix: "").revision > .zero
+        await store.close()
+        guard !isUsed else {
+            throw AgentError(
+                .setup, "start", cause: "\(files.path("store.db")) holds a cluster's record and agent.db beside it, with its token, is missing",
+                remedy: "restore agent.db; or, to begin a new cluster, move store.db away")
+        }
+        let membership = Membership(
+            cluster: cluster, token: ClusterToken.new().text, storeHost: nil, storePort: nil, peers: [])
+        try membership.save(table)
+        return (membership, nil)
+    }
+}
+
+extension NodeID {
+    /// The node's identity, made at its first start.
+    static func kept(in table: LocalTable) throws -> NodeID {
+        if let value = try table.value("node"), let id = NodeID(String(decoding: value, as: UTF8.self)) { return id }
+        let id = NodeID(random: .random(in: .min ... .max))
+        try table.put("node", Array(id.description.utf8))
+        return id
+    }
+}
+
 /// `GET /v1/cluster` between agents: how to take part.
 package struct ClusterInvitation: Codable, Sendable {
     package static let path = "/v1/cluster"

@@ -25,6 +25,8 @@ extension Controller {
                     try await reclaim()
                     await sayRemovals()
                     await answerBorrowers()
+                    try await clearAfterRemoved()
+                    try await sweepTokens()
                     setProblem("publication", nil)
                 } catch {
                     setProblem("publication", "\(error)")

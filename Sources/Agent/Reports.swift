@@ -22,7 +22,7 @@ extension Controller {
             lease: .init(state: state, secondsLeft: state == .held ? Int(lease.validUntil - now) : nil),
             networks: Set(local.endpoints.values.map(\.network)).count, endpoints: local.endpoints.count,
             lastSync: lastHeard.map { Timestamp(milliseconds: Int64($0) * 1000) }, driftRepaired: drift,
-            problems: problems.sorted { $0.key < $1.key }.map(\.value) + failures + otherFamilies())
+            problems: problems.sorted { $0.key < $1.key }.map(\.value) + failures + otherFamilies() + narrowUnderlays())
     }
 
     private func otherFamilies() -> [String] {
@@ -31,28 +31,37 @@ extension Controller {
         }
     }
 
+    /// IPv6 has a least MTU, which a narrow underlay cannot carry in a tunnel.
+    private func narrowUnderlays() -> [String] {
+        let room = min(me.mtu, view.nodes.values.map(\.mtu).min() ?? me.mtu) - VXLAN.overhead(me.underlay.family)
+        let networks = view.live.filter { $0.state == .active && view.mtu(of: $0, me: me) > room }.map(\.displayName).sorted()
+        guard !networks.isEmpty else { return [] }
+        let nodes = view.nodes.values.filter { $0.mtu == view.nodes.values.map(\.mtu).min() }.map(\.name).sorted()
+        return [
+            "packets of more than \(room) bytes are lost on \(networks.joined(separator: ", ")): the underlay of \(nodes.joined(separator: ", ")) has an MTU of \(room + VXLAN.overhead(me.underlay.family)), less than the network needs; raise it, or lower the network's MTU"
+        ]
+    }
+
     package func networkReports() -> [NetworkReport] {
         var reports = view.networks.values.map { network in
             let engine = local.engineNetwork(for: network.id)
-            var state: NetworkReport.State = switch network.state {
+            let state: NetworkReport.State = switch network.state {
             case .pending: .pending
             case .active: .active
             case .removed: .removed
             }
             let isUsed = view.endpoints[network.id]?.values.contains { $0.node != me.id } ?? false
                 || local.unsaidRemovals.contains(network.id)
-            var reason = isUsed ? kept[network.id] : nil
-            if case .quarantined(let text)? = engine?.standing { (state, reason) = (.quarantined, text) }
-            return report(network, engine: engine, state: state, reason: reason)
+            let reason = isUsed ? kept[network.id] : nil
+            return report(network, engine: engine.flatMap { isQuarantined($0) ? nil : $0 }, state: state, reason: reason)
         }
-        // Two networks of this engine may stand behind one of the cluster: the quarantined ones are shown beside it.
+        // A network of this engine that is not the cluster's, although it has the name or subnet of one: beside it, with what it is itself.
         for engine in local.engineNetworks.values {
-            guard case .quarantined(let text) = engine.standing, local.engineNetwork(for: engine.network) != engine,
-                let network = view.networks[engine.network]
-            else { continue }
-            reports.append(report(network, engine: engine, state: .quarantined, reason: text))
+            guard case .quarantined(let text) = engine.standing else { continue }
+            reports.append(report(engine.wanted, engine: engine, state: .quarantined, reason: text))
         }
-        return reports.filter { $0.state != .removed }.sorted { ($0.name, $0.id) < ($1.name, $1.id) }
+        return reports.filter { $0.state != .removed }
+            .sorted { ($0.name, $0.state == .quarantined ? 0 : 1, $0.id) < ($1.name, $1.state == .quarantined ? 0 : 1, $1.id) }
     }
 
     private func report(
@@ -91,6 +100,14 @@ extension Controller {
                 state: isLost ? .quarantined : isSuspended ? .suspended : here?.isJoined ?? true ? .joined : .created,
                 since: Timestamp(milliseconds: Int64(endpoint.created) * 1000))
         }.sorted { ($0.network, $0.node, $0.addresses.first ?? "") < ($1.network, $1.node, $1.addresses.first ?? "") }
+    }
+
+    package func tokenReports() -> [JoinTokenReport] {
+        view.tokens.values.sorted { ($0.expires, $0.id) < ($1.expires, $1.id) }.map { token in
+            JoinTokenReport(
+                id: token.id, state: token.state(at: wallSeconds()).rawValue, expires: Timestamp(milliseconds: Int64(token.expires) * 1000),
+                used: token.used, uses: token.uses)
+        }
     }
 
     package func nodeReports() -> [NodeReport] {

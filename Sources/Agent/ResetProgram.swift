@@ -1,21 +1,23 @@
-/// `tulle reset`: takes every trace of Tulle from this host: namespaces with the veths of running containers, links, filter, state.
+/// `tulle reset`: takes every trace of Tulle from this host: namespaces with the veths of running containers, links, filter, state; and takes this
+/// node out of its cluster, if the store answers.
 import Fabric
 import Glibc
 import HTTP
 import Kernel
 import LocalAPI
 import Logging
+import Store
 
 package enum ResetProgram {
+    private static let operation = "reset this host"
+
     /// Refuses while an agent runs: it would put everything back.
     /// - Parameter out: is told each thing done.
     package static func run(_ configuration: Configuration, out: (String) -> Void) async throws {
-        let operation = "reset this host"
-        let client = LocalClient(socket: configuration.localSocket, timeout: .seconds(2))
-        if (try? await client.status()) != nil {
-            throw AgentError(
-                .setup, operation, cause: "its agent runs", remedy: "stop it first, for instance with 'systemctl stop tulle'")
-        }
+        try await expectNoAgent(configuration)
+        let files = try StateDirectory(configuration.stateDirectory)
+        // Held to the end, so that none starts meanwhile.
+        let table = try holdTable(files.path("agent.db"))
         let kernel = try LinuxKernel()
         var failures: [StepFailure] = []
         for namespace in try await kernel.namespaces().sorted() {
@@ -32,8 +34,40 @@ package enum ResetProgram {
                 .kernel, operation, cause: failures.map { "\($0.step): \($0.reason)" }.joined(separator: "; "),
                 remedy: "mend that and run 'tulle reset' again; the state files were kept")
         }
+        if let table { await leave(table, out) }
         removeFiles(configuration)
         out("removed the state in \(configuration.stateDirectory)")
+    }
+
+    private static func expectNoAgent(_ configuration: Configuration) async throws {
+        let client = LocalClient(socket: configuration.localSocket, timeout: .seconds(2))
+        do { _ = try await client.status() } catch {
+            // One that does not answer in time lives as well.
+            guard error.code == .silent else { return }
+        }
+        throw AgentError(.setup, operation, cause: "its agent runs", remedy: "stop it first, for instance with 'systemctl stop tulle'")
+    }
+
+    /// nil where there is none, or none that can be read.
+    private static func holdTable(_ path: String) throws -> LocalTable? {
+        do { return try LocalTable(path: path, create: false) } catch let error as StoreError {
+            guard error.code == .locked else { return nil }
+            throw AgentError(
+                .setup, operation, cause: "an agent runs that has \(path)", remedy: "stop it first, for instance with 'systemctl stop tulle'")
+        }
+    }
+
+    /// The store that this host itself serves goes with its file.
+    private static func leave(_ table: LocalTable, _ out: (String) -> Void) async {
+        guard let membership = try? Membership.load(table), let address = membership.storeAddress,
+            let token = try? ClusterToken(parsing: membership.token), let node = try? NodeID.kept(in: table)
+        else { return }
+        do {
+            try await Leaving.leave(RemoteStore(PeerClient(address, token: token)), as: node, now: wallSeconds())
+            out("left cluster \(membership.cluster)")
+        } catch {
+            out("the cluster could not be told (\(error)): run 'tulle node remove \(node)' on another of its hosts")
+        }
     }
 
     /// Only files of ours: the directories may be somebody's mount.

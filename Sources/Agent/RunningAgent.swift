@@ -15,7 +15,7 @@ struct RunningAgent: Sendable {
     private let listener: PeerListener
     private let tasks: [Task<Void, Never>]
     private let reconciler: Reconciler
-    private let embedded: EmbeddedStore?
+    private let access: StoreAccess
     private let notifier: ServiceNotifier
     /// Ends when the node's sign of life was taken back.
     private let goodbye: AsyncStream<Void>
@@ -31,33 +31,16 @@ struct RunningAgent: Sendable {
                 .setup, "start", cause: "this host has networks (\(strangers.sorted().map { "\($0)" }.joined(separator: ", "))) and \(files.path("agent.db")) knows nothing of them",
                 remedy: "start with the --state-dir of the agent that made them; or, if it is lost, end their containers and run 'tulle reset'")
         }
-        let node = try identity(table)
-        let underlay = try Underlay.choose(configuration.underlay, in: HostNetwork.read())
+        let node = try NodeID.kept(in: table)
+        let underlay = try Underlay.choose(configuration.underlay, family: Underlay.lastFamily(table), in: HostNetwork.read())
+        try underlay.remember(in: table)
         let advertised = PeerListener.advertised(configuration.listen, underlay: underlay.address)
-        let (membership, invitation) = try await membership(configuration, table: table, files: files)
+        let (membership, invitation) = try await Membership.obtain(configuration, table: table, files: files)
         if invitation == nil, let join = configuration.join {
             log.notice("this node belongs to cluster \(membership.cluster) already; --join \(join) is ignored")
         }
         let token = try ClusterToken(parsing: membership.token)
-        var embedded: EmbeddedStore?
-        let store: any Store
-        let locator = StoreLocator(membership, token: token, table: table, log: log)
-        if let locator {
-            store = RemoteStore { locator.client }
-        } else {
-            let opened = try await EmbeddedStore.open(
-                path: files.path("store.db"), create: false, log: output.logger("store"))
-            let cluster = await opened.identity().cluster
-            guard cluster == membership.cluster else {
-                await opened.close()
-                throw AgentError(
-                    .storeRefused, "open the store \(files.path("store.db"))",
-                    cause: "it is another cluster's (\(cluster)), this node belongs to \(membership.cluster)",
-                    remedy: "put the right file back; nothing was touched")
-            }
-            embedded = opened
-            store = opened
-        }
+        let access = try await StoreAccess.open(membership, token: token, table: table, files: files, output: output)
 
         let metrics = AgentMetrics()
         let limiter = RepeatLimiter(interval: .seconds(10))
@@ -92,11 +75,11 @@ struct RunningAgent: Sendable {
                 lease: Int(configuration.lease.components.seconds),
                 forgetAfter: Int(configuration.forgetAfter.components.seconds),
                 scopeIsGlobal: configuration.scope == .global),
-            cluster: membership.cluster, store: store, table: table,
+            cluster: membership.cluster, store: access.store, table: table,
             replica: try Replica(path: files.path("replica.db"), log: log),
             reconciler: reconciler, log: log,
             hostRoutes: { (try? HostNetwork.read()).map(Underlay.foreignRoutes) ?? [] })
-        if let embedded { try await Self.found(embedded, node: node, settings: settings) }
+        try await access.found(node: node, settings: settings)
 
         let engine = configuration.dockerSocket.map { EngineSync(socket: $0, controller: controller, log: output.logger("docker")) }
         var servers: [HTTPServer] = []
@@ -104,15 +87,15 @@ struct RunningAgent: Sendable {
         do {
             listener = try await PeerListener(
                 configuration.listen, underlay: underlay.address,
-                handler: peerHandler(store: embedded, membership: membership, controller: controller, locator: locator, token: token))
+                handler: PeerService(cluster: membership.cluster, controller: controller, access: access, token: token).handler)
         } catch {
-            await embedded?.close()
+            await access.close()
             throw error
         }
         do {
             let local = LocalServer(
                 controller: controller, kernel: kernel, engine: engine, metrics: metrics, token: membership.token,
-                locator: locator)
+                access: access)
             servers.append(
                 try await HTTPServer.start(
                     on: .unix(path: configuration.localSocket), handler: local.handler))
@@ -129,7 +112,7 @@ struct RunningAgent: Sendable {
         } catch {
             await listener.stop()
             for server in servers { await server.stop() }
-            await embedded?.close()
+            await access.close()
             throw error
         }
 
@@ -139,15 +122,15 @@ struct RunningAgent: Sendable {
             "the agent serves",
             metadata: [
                 "node": "\(me.name)", "underlay": "\(underlay.address)", "listen": "\(configuration.listen?.http ?? advertised.http)",
-                "store": "\(locator?.address.description ?? "embedded")", "cluster": "\(membership.cluster)",
+                "store": "\(access.description)", "cluster": "\(membership.cluster)",
             ])
-        if embedded != nil {
+        if access.isServed {
             log.notice("others join with: tulle agent --join \(advertised.http) --token TOKEN (see 'tulle token show')")
         }
         let accept = ForwardAccept(log: log)
         let follower = UnderlayFollower(
-            selector: configuration.underlay, controller: controller, listener: listener, locator: locator,
-            announcement: locator == nil ? StoreAnnouncement(token: token, table: table, log: log) : nil)
+            selector: configuration.underlay, controller: controller, listener: listener, locator: access.locator,
+            table: table, announcement: access.isServed ? StoreAnnouncement(token: token, table: table, log: log) : nil)
         let (hostChanges, hostChanged) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         // What changed before the kernel was listened to.
         hostChanged.yield()
@@ -165,11 +148,11 @@ struct RunningAgent: Sendable {
             Task { await tick(controller, kernel, accept) },
             Task { await watchPins(controller) },
         ]
-        if let locator { tasks.append(Task { await locator.run(controller) }) }
+        if let locator = access.locator { tasks.append(Task { await locator.run(controller) }) }
         if let engine { tasks.append(Task { await engine.run() }) }
         await reconciler.markAll()
         return RunningAgent(
-            servers: servers, listener: listener, tasks: tasks, reconciler: reconciler, embedded: embedded, notifier: notifier,
+            servers: servers, listener: listener, tasks: tasks, reconciler: reconciler, access: access, notifier: notifier,
             goodbye: goodbye)
     }
 
@@ -188,86 +171,7 @@ struct RunningAgent: Sendable {
             group.cancelAll()
         }
         await reconciler.stop()
-        await embedded?.close()
-    }
-
-    // MARK: Beginnings
-
-    private static func identity(_ table: LocalTable) throws -> NodeID {
-        if let value = try table.value("node"), let id = NodeID(String(decoding: value, as: UTF8.self)) { return id }
-        let id = NodeID(random: .random(in: .min ... .max))
-        try table.put("node", Array(id.description.utf8))
-        return id
-    }
-
-    /// The remembered membership, or a new one: by joining, or by making a cluster.
-    private static func membership(
-        _ configuration: Configuration, table: LocalTable, files: StateDirectory
-    ) async throws -> (Membership, ClusterInvitation?) {
-        if let known = try Membership.load(table) { return (known, nil) }
-        if let join = configuration.join {
-            guard let token = configuration.token else {
-                throw AgentError(
-                    .setup, "join the cluster at \(join)", cause: "no token was given",
-                    remedy: "add --token with what 'tulle token show' prints on the first host")
-            }
-            let (membership, invitation) = try await Joining.ask(join, token: token)
-            try membership.save(table)
-            return (membership, invitation)
-        }
-        let store = try await EmbeddedStore.open(path: files.path("store.db"), create: true)
-        let cluster = await store.identity().cluster
-        let isUsed = try await store.list(prefix: "").revision > .zero
-        await store.close()
-        guard !isUsed else {
-            throw AgentError(
-                .setup, "start", cause: "\(files.path("store.db")) holds a cluster's record and agent.db beside it, with its token, is missing",
-                remedy: "restore agent.db; or, to begin a new cluster, move store.db away")
-        }
-        let membership = Membership(
-            cluster: cluster, token: ClusterToken.new().text, storeHost: nil, storePort: nil, peers: [])
-        try membership.save(table)
-        return (membership, nil)
-    }
-
-    /// Puts the cluster's settings into a new store.
-    private static func found(_ store: EmbeddedStore, node: NodeID, settings: Settings) async throws {
-        let cluster = ClusterObject(
-            id: await store.identity().cluster, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeNode: node)
-        // Only into a store that never held anything: an emptied one is for a person to judge.
-        guard try await store.list(prefix: "").revision == .zero else { return }
-        _ = try await store.commit(
-            StoreTransaction(
-                conditions: [.absent(key: StoreKey.cluster)],
-                operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(cluster), lease: nil)]))
-    }
-
-    /// Nothing answers without the cluster's token.
-    private static func peerHandler(
-        store: EmbeddedStore?, membership: Membership, controller: Controller, locator: StoreLocator?, token: ClusterToken
-    ) -> HTTPHandler {
-        var router = HTTPRouter()
-        router.on("GET", ClusterInvitation.path) { _ in
-            let (here, settings) = await (controller.me.agent, controller.settings)
-            guard case .tcp(let host, let port)? = locator?.address ?? ConfigurationValue.join(here),
-                let body = try? StoredJSON.encode(
-                    ClusterInvitation(
-                        cluster: membership.cluster, storeHost: host, storePort: port, vxlanPort: settings.vxlanPort,
-                        vniBase: settings.vniBase))
-            else { return .text("cannot tell where the store is", status: 500) }
-            return .json(body)
-        }
-        router.on("POST", StoreAnnouncement.path) { request in
-            guard let place = try? StoredJSON.decode(StorePlace.self, request.body), (1...65_535).contains(place.port) else {
-                return .text("this is no place of a store", status: 400)
-            }
-            guard let locator else { return .text("this agent serves the store itself", status: 409) }
-            let isMoved = await locator.move(to: .tcp(host: place.host, port: place.port))
-            return isMoved ? .text("known") : .text("the cluster's store does not answer there", status: 409)
-        }
-        if let store { StoreService(store).addRoutes(to: &router) }
-        let routes = router
-        return PeerAuthenticator(token: token).protecting { await routes.answer($0) }
+        await access.close()
     }
 
     // MARK: Tasks

@@ -18,6 +18,8 @@ package enum StoreKey {
     package static let addresses = "addresses/"
     package static let requests = "requests/"
     package static let endpoints = "endpoints/"
+    package static let tokens = "tokens/"
+    package static let authorities = "authorities/"
 
     package static func node(_ id: NodeID) -> String { nodes + id.description }
     package static func alive(_ id: NodeID) -> String { alive + id.description }
@@ -38,6 +40,8 @@ package enum StoreKey {
     package static func endpoint(_ network: NetworkID, _ id: EndpointID) -> String {
         "\(endpoints)\(network)/\(escaped(id.description))"
     }
+    package static func token(_ id: String) -> String { tokens + escaped(id) }
+    package static func authority(_ fingerprint: String) -> String { authorities + escaped(fingerprint) }
     package static func networkName(_ name: String) -> String { networkNames + escaped(name) }
     package static func networkKey(_ key: String) -> String { networkKeys + escaped(key) }
 
@@ -147,6 +151,8 @@ extension ClusterView.Object {
         case ("endpoints", 3):
             guard let id = NetworkID(parts[1]) else { return nil }
             self = .endpoint(id, EndpointID(parts[2]), try object(EndpointObject.self))
+        case ("tokens", 2): self = .token(parts[1], try object(TokenObject.self))
+        case ("authorities", 2): self = .authority(parts[1], try object(AuthorityObject.self))
         default: return nil
         }
     }
@@ -155,7 +161,11 @@ extension ClusterView.Object {
     private static func impossible(_ value: Any) -> String? {
         let times = 0...1 << 40, sizes = 0...1 << 20
         switch value {
-        case let node as NodeObject: return sizes.contains(node.mtu) ? nil : "mtu"
+        case let node as NodeObject:
+            if let removed = node.removed, !times.contains(removed) { return "removed" }
+            return sizes.contains(node.mtu) ? nil : "mtu"
+        case let token as TokenObject: return times.contains(token.created) && times.contains(token.expires) ? nil : "created or expires"
+        case let authority as AuthorityObject: return times.contains(authority.created) ? nil : "created"
         case let endpoint as EndpointObject: return times.contains(endpoint.created) ? nil : "created"
         case let network as NetworkObject:
             if let mtu = network.mtu, !sizes.contains(mtu) { return "mtu" }

@@ -31,12 +31,17 @@ package struct Underlay: Hashable, Sendable {
 
     /// - Parameters:
     ///   - selector: nil: the interface of the default route, IPv4 first.
+    ///   - family: of the node's address so far, which it does not leave unless the selector says an address: there is no traffic between nodes of two families.
     ///   - mayGuess: without a selector and a default route, take the only interface that has an address.
-    package static func choose(_ selector: UnderlaySelector?, in network: HostNetwork, mayGuess: Bool = true) throws -> Underlay {
+    package static func choose(
+        _ selector: UnderlaySelector?, family kept: AddressFamily? = nil, in network: HostNetwork, mayGuess: Bool = true
+    ) throws -> Underlay {
         let operation = "choose the underlay"
         let candidates = network.interfaces.values.filter { $0.isUp && !$0.isLoopback }.sorted { $0.name < $1.name }
         func best(_ interface: HostNetwork.Interface, where fits: (IPAddress) -> Bool = { _ in true }) -> Underlay? {
-            let usable = interface.addresses.map(\.address).filter { !$0.isLinkLocal && !$0.isLoopback && fits($0) }
+            let usable = interface.addresses.map(\.address).filter {
+                !$0.isLinkLocal && !$0.isLoopback && fits($0) && (kept == nil || $0.family == kept)
+            }
             return usable.min { $0.family < $1.family }.map { Underlay(address: $0, mtu: interface.mtu, interface: interface.name) }
         }
         guard let selector else {
@@ -52,6 +57,11 @@ package struct Underlay: Hashable, Sendable {
             // No default route: not ambiguous if only one interface has an address.
             let all = candidates.compactMap { isOthers($0.name) ? nil : best($0) }
             if mayGuess, all.count == 1 { return all[0] }
+            if let kept, candidates.contains(where: { !isOthers($0.name) && $0.addresses.contains { !$0.address.isLinkLocal } }), all.isEmpty {
+                throw AgentError(
+                    .setup, operation, cause: "this node's underlay has IP\(kept) addresses, and no interface has one now",
+                    remedy: "give the host its address back, or choose another for ever with --underlay ADDRESS")
+            }
             throw AgentError(
                 .setup, operation, cause: "this host has no default route to tell which interface leads to the other hosts",
                 remedy: "say it with --underlay INTERFACE, ADDRESS or NETWORK/LENGTH")
@@ -65,10 +75,10 @@ package struct Underlay: Hashable, Sendable {
             }
             if let found = best(interface) { return found }
             throw AgentError(
-                .setup, operation, cause: "interface \(name) has no address",
+                .setup, operation, cause: "interface \(name) has no\(kept.map { " IP\($0)" } ?? "") address",
                 remedy: "give it one, or choose another with --underlay")
         case .address(let address):
-            return try choose(.prefix(IPPrefix(address)), in: network)
+            return try choose(.prefix(IPPrefix(address)), in: network, mayGuess: mayGuess)
         case .prefix(let prefix):
             for interface in candidates {
                 if let found = best(interface, where: prefix.contains) { return found }
@@ -77,6 +87,13 @@ package struct Underlay: Hashable, Sendable {
                 .setup, operation, cause: "no interface that is up (\(names)) has an address in \(prefix)",
                 remedy: "see 'ip address', or choose another with --underlay")
         }
+    }
+
+    private static let key = "underlay"
+
+    func remember(in table: LocalTable) throws { try table.put(Self.key, Array(address.description.utf8)) }
+    static func lastFamily(_ table: LocalTable) throws -> AddressFamily? {
+        try table.value(key).flatMap { IPAddress(String(decoding: $0, as: UTF8.self)) }?.family
     }
 
     /// What no network of ours may overlap: the main table without what leads to our own links.
@@ -95,6 +112,7 @@ struct UnderlayFollower: Sendable {
     let controller: Controller
     let listener: PeerListener
     let locator: StoreLocator?
+    let table: LocalTable
     /// Where this agent serves the store.
     let announcement: StoreAnnouncement?
 
@@ -124,13 +142,16 @@ struct UnderlayFollower: Sendable {
         do { try await listener.follow(chosen.address) } catch { failure = error }
         await controller.setProblem("listen", failure.map { "\($0)" })
         // Connections from the old address lead nowhere.
-        if chosen.address != present { locator?.client.disconnect() }
+        if chosen.address != present {
+            locator?.client.disconnect()
+            try? chosen.remember(in: table)
+        }
         await controller.setUnderlay(chosen, agent: await listener.advertised.http.description)
         return failure == nil
     }
 
     private func choice(keeping present: IPAddress) -> Underlay? {
         guard let network = try? HostNetwork.read() else { return nil }
-        return Underlay.held(present, selector, in: network) ?? (try? Underlay.choose(selector, in: network, mayGuess: false))
+        return Underlay.held(present, selector, in: network) ?? (try? Underlay.choose(selector, family: present.family, in: network, mayGuess: false))
     }
 }

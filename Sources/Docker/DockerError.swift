@@ -43,14 +43,16 @@ package struct DockerError: Error, Equatable, Sendable, CustomStringConvertible 
     package var cause: String
     /// The engine's HTTP status, when it answered with an error.
     package var status: Int?
+    package var remedy: String
 
-    package init(_ code: Code, _ operation: String, cause: String, status: Int? = nil) {
+    /// - Parameter remedy: the code's own when nil.
+    package init(_ code: Code, _ operation: String, cause: String, remedy: String? = nil, status: Int? = nil) {
         self.code = code
         self.operation = operation
         self.cause = cause
+        self.remedy = remedy ?? code.remedy
         self.status = status
     }
 
-    package var remedy: String { code.remedy }
     package var description: String { "\(operation): \(cause); \(remedy)" }
 }

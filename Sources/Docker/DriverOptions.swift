@@ -104,7 +104,9 @@ extension EndpointOptions {
         let macName = prefix + "endpoint.macaddress"
         macAddress = nil
         if let text = try options.optionalText(macName) {
-            guard let address = EndpointOptions.macAddress(text) else { throw options.fault(macName, "is not a MAC address") }
+            guard let address = EndpointOptions.macAddress(text) else { 
+                throw options.fault(macName, "is not a MAC address of six bytes", remedy: "correct --mac-address, as in 02:42:ac:11:00:02")
+            }
             macAddress = address
         }
         driver = [:]

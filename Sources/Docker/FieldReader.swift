@@ -128,8 +128,8 @@ struct FieldReader {
 
     // MARK: Errors
 
-    func fault(_ name: String, _ what: String) -> DockerError {
-        DockerError(code, operation, cause: "the field \(path)\(name) \(what)")
+    func fault(_ name: String, _ what: String, remedy: String? = nil) -> DockerError {
+        DockerError(code, operation, cause: "the field \(path)\(name) \(what)", remedy: remedy)
     }
 
     private func wrong(_ name: String, _ wanted: String, _ value: JSONValue) -> DockerError {

@@ -5,6 +5,8 @@ package import Addressing
 package struct ClusterView: Sendable {
     package var cluster: ClusterObject?
     package var nodes: [NodeID: NodeObject] = [:]
+    /// Those that were removed: they are nobody's peers, and may not come back.
+    package var removed: [NodeID: NodeObject] = [:]
     /// Nodes whose agents renewed their sign of life.
     package var alive: Set<NodeID> = []
     package var leases: [NodeID: LeaseObject] = [:]
@@ -13,6 +15,10 @@ package struct ClusterView: Sendable {
     package var addresses: [NetworkID: [IPAddress: AddressObject]] = [:]
     package var requests: [NetworkID: [String: BorrowObject]] = [:]
     package var endpoints: [NetworkID: [EndpointID: EndpointObject]] = [:]
+    /// By id.
+    package var tokens: [String: TokenObject] = [:]
+    /// By fingerprint.
+    package var authorities: [String: AuthorityObject] = [:]
 
     package init() {}
 
@@ -27,6 +33,8 @@ package struct ClusterView: Sendable {
         case address(NetworkID, IPAddress, AddressObject?)
         case request(NetworkID, String, BorrowObject?)
         case endpoint(NetworkID, EndpointID, EndpointObject?)
+        case token(String, TokenObject?)
+        case authority(String, AuthorityObject?)
     }
 
     /// What a change makes stale.
@@ -44,7 +52,10 @@ package struct ClusterView: Sendable {
             cluster = value
             return .everything
         case .node(let id, let value):
-            let old = nodes.updateOptional(id, value)
+            let isRemoved = value?.removed != nil
+            let wasRemoved = removed.updateOptional(id, isRemoved ? value : nil) != nil
+            let old = nodes.updateOptional(id, isRemoved ? nil : value)
+            if isRemoved != wasRemoved { return .everything }
             let isSame = old?.underlay == value?.underlay && old?.mtu == value?.mtu
             return isSame ? .display : .everything
         case .alive(let id, let isAlive):
@@ -68,6 +79,12 @@ package struct ClusterView: Sendable {
         case .endpoint(let id, let endpoint, let value):
             endpoints[id, default: [:]].updateOptional(endpoint, value)
             return .display
+        case .token(let id, let value):
+            tokens.updateOptional(id, value)
+            return .display
+        case .authority(let id, let value):
+            authorities.updateOptional(id, value)
+            return .display
         }
     }
 
@@ -78,6 +95,11 @@ package struct ClusterView: Sendable {
     package func network(dockerID: String) -> NetworkObject? { live.first { $0.dockerID == dockerID } }
     /// All that are not removed.
     package var live: [NetworkObject] { networks.values.filter { $0.state != .removed } }
+
+    /// The one that signs.
+    package var authority: AuthorityObject? {
+        authorities.values.max { ($0.created, $0.fingerprint) < ($1.created, $1.fingerprint) }
+    }
 
     package func blocks(of network: NetworkID, owner: NodeID) -> [IPPrefix] {
         (blocks[network] ?? [:]).filter { $0.value.node == owner }.keys.sorted()

@@ -83,9 +83,10 @@ extension Desired {
         return state
     }
 
-    /// `input` takes tunnel packets from current nodes only, and none that come in by a bridge of containers with a node's address. `forward` keeps containers,
-    /// and others whose source address the host may be about to replace by its own, from passing for a node: only nodes that this host routes for (virtual
-    /// machines, say) get through; and one network's egress from entering another's.
+    /// `input` takes tunnel packets from current nodes only, and with a node's address only from where that node is: a container behind some bridge
+    /// can write any source. `forward` lets through those between nodes (the host may be the router of some, or have them as virtual machines) by
+    /// the same rule: another's source address the host may be about to replace by its own, which is a node's. And it keeps one network's egress from
+    /// entering another's.
     private static func hostFilter(view: ClusterView, underlay: String, settings: Settings) -> PacketFilter {
         let tunnel = FilterRule.Match.udpPort(settings.vxlanPort)
         let fromNetwork = FilterRule.Match.inputLinkPrefix(hostPrefix)
@@ -93,26 +94,20 @@ extension Desired {
         for node in view.nodes.values { peers[node.underlay.family, default: []].insert(.address(node.underlay)) }
         // Each flow has its own source port: tracked, tunnels would fill the host's table.
         let untracked = [FilterRule([tunnel], .untracked)]
-        let bridges = ["docker", "br-", hostPrefix]
         return PacketFilter(
             chains: [
                 "raw": FilterChain(.filter, .prerouting, priority: -300, rules: untracked),
                 "rawout": FilterChain(.filter, .output, priority: -300, rules: untracked),
-                "input": FilterChain(.filter, .input, priority: -10, rules: bridges.map {
-                    FilterRule([.inputLinkPrefix($0), .notInputLink(underlay), tunnel], counter: "forged", .drop)
-                } + [
+                "input": FilterChain(.filter, .input, priority: -10, rules: [
+                    FilterRule([.notInputLink(underlay), tunnel, .noRouteBack], counter: "forged", .drop),
                     FilterRule([tunnel, .sourceNotIn(set: peers4, .v4)], counter: "strangers", .drop),
                     FilterRule([tunnel, .sourceNotIn(set: peers6, .v6)], counter: "strangers", .drop),
                 ]),
-                "forward": FilterChain(.filter, .forward, priority: -10, rules: bridges.flatMap { bridge in
-                    [(peers4, AddressFamily.v4), (peers6, .v6)].map { set, family in
-                        FilterRule(
-                            [.inputLinkPrefix(bridge), .notInputLink(underlay), tunnel, .destinationIn(set: set, family)],
-                            counter: "forged", .drop)
-                    }
-                } + [
+                "forward": FilterChain(.filter, .forward, priority: -10, rules: [
                     FilterRule([tunnel, .destinationIn(set: peers4, .v4), .sourceNotIn(set: peers4, .v4)], counter: "forged", .drop),
                     FilterRule([tunnel, .destinationIn(set: peers6, .v6), .sourceNotIn(set: peers6, .v6)], counter: "forged", .drop),
+                    FilterRule([.notInputLink(underlay), tunnel, .destinationIn(set: peers4, .v4), .noRouteBack], counter: "forged", .drop),
+                    FilterRule([.notInputLink(underlay), tunnel, .destinationIn(set: peers6, .v6), .noRouteBack], counter: "forged", .drop),
                     FilterRule([fromNetwork, .destination(EgressPair.range4)], counter: "crossed", .drop),
                     FilterRule([fromNetwork, .destination(EgressPair.range6)], counter: "crossed", .drop),
                 ]),

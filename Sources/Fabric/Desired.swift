@@ -100,7 +100,9 @@ package enum Desired {
             state.links[link] = Link(.veth, mtu: mtu, peer: peer(of: endpoint, network: network))
             settle(link: link, into: &state)
             for address in endpoint.addresses {
-                // Another node's by now, as after an older store was accepted: whoever has it here is kept from using it.
+                // Another node's by now, as after an older store was accepted, or free to become one's, as after this node's removal: whoever has it
+                // here is kept from using it.
+                if view.removed[me.id] != nil { continue }
                 if let holder = view.holder(of: address, in: network), holder != me.id { continue }
                 state.routes[RouteKey(destination: IPPrefix(address))] = .link(link)
                 state.neighbors[NeighborKey(link: link, address: address)] = endpoint.mac

@@ -14,6 +14,8 @@ package struct ClusterObject: Hashable, Sendable, Codable {
     package var vniBase: UInt32
     /// The node whose agent serves the embedded store.
     package var storeNode: NodeID?
+    /// Agents take each other's word with certificates only; the shared secret of older versions opens nothing.
+    package var isSealed: Bool?
 
     package init(id: String, vxlanPort: UInt16, vniBase: UInt32, storeNode: NodeID?) {
         self.id = id
@@ -38,6 +40,10 @@ package struct NodeObject: Hashable, Sendable, Codable {
     package var version: String
     /// The instance that runs: a random number of each start, so that two agents with one identity are told apart.
     package var instance: String
+    /// SHA-256 of its certificate's public key, in hexadecimal digits; nil: an agent that knows no certificates.
+    package var fingerprint: String?
+    /// When it was removed from the cluster, for ever: seconds since 1970.
+    package var removed: Int?
 
     package init(
         id: NodeID, name: String, underlay: IPAddress, mtu: Int, agent: String, version: String, instance: String

@@ -103,6 +103,8 @@ package struct FilterRule: Hashable, Sendable, CustomStringConvertible {
         case udpPort(UInt16)
         /// Conntrack state established or related.
         case established
+        /// The host would not send to the packet's source by the link that it came in by (a strict reverse path check, as RFC 3704 section 2.2).
+        case noRouteBack
         /// ICMPv6 neighbour discovery (types 133 to 137), which comes from link-local addresses.
         case neighborDiscovery
 
@@ -122,6 +124,7 @@ package struct FilterRule: Hashable, Sendable, CustomStringConvertible {
             case .destinationIn(let set, let family): "\(family.keyword) daddr @\(set)"
             case .guardNotIn(let set, let family): "iifname . ether saddr . \(family.keyword) saddr != @\(set)"
             case .udpPort(let port): "udp dport \(port)"
+            case .noRouteBack: "fib saddr . iif oif 0"
             case .established: "ct state established,related"
             case .neighborDiscovery: "icmpv6 type 133-137"
             }

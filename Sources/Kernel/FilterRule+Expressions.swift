@@ -88,6 +88,9 @@ private struct FilterRuleCompiler {
             expressions.append(.connectionState(into: Self.first))
             expressions.append(.mask(Self.first, Self.hostOrder(1 << 1 | 1 << 2 as UInt32)))
             expressions.append(.compare(Self.first, .notEqual, [0, 0, 0, 0]))
+        case .noRouteBack:
+            expressions.append(.routeBack(into: Self.first))
+            expressions.append(.compare(Self.first, .equal, [0, 0, 0, 0]))
         case .neighborDiscovery:
             require(.v6)
             meta(.transportProtocol, .equal, [UInt8(IPPROTO_ICMPV6)])

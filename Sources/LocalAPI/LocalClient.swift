@@ -22,14 +22,23 @@ package struct LocalClient: Sendable {
     package func nodes() async throws(LocalError) -> [NodeReport] { try await get(.nodes) }
     package func plan() async throws(LocalError) -> [PlanReport] { try await get(.plan) }
     package func token() async throws(LocalError) -> TokenReport { try await get(.token) }
+    package func createToken(_ request: TokenRequest) async throws(LocalError) -> NewTokenReport { try await get(.tokenCreate, request) }
+    package func tokens() async throws(LocalError) -> [JoinTokenReport] { try await get(.tokens) }
+    package func revokeToken(_ id: String) async throws(LocalError) -> [JoinTokenReport] { try await get(.tokenRevoke, NameRequest(name: id)) }
+    /// - Parameter node: its name or id.
+    package func removeNode(_ node: String) async throws(LocalError) -> NodeReport { try await get(.nodeRemove, NameRequest(name: node)) }
     package func acceptStore() async throws(LocalError) -> StoreAcceptReport { try await get(.storeAccept) }
     /// Prometheus text.
     package func metrics() async throws(LocalError) -> String {
         String(decoding: try await answer(.metrics).body, as: UTF8.self)
     }
 
-    private func get<Report: Decodable>(_ route: LocalRoute) async throws(LocalError) -> Report {
-        let body = try await answer(route).body
+    private func get<Report: Decodable>(_ route: LocalRoute, _ request: some Encodable = Nothing()) async throws(LocalError) -> Report {
+        let text: [UInt8]
+        do { text = request is Nothing ? [] : try LocalJSON.encode(request) } catch {
+            throw LocalError(.badAnswer, operation(route), cause: "the request cannot be written: \(error)")
+        }
+        let body = try await answer(route, text).body
         do {
             return try LocalJSON.decode(Report.self, from: body)
         } catch {
@@ -37,10 +46,12 @@ package struct LocalClient: Sendable {
         }
     }
 
-    private func answer(_ route: LocalRoute) async throws(LocalError) -> HTTPResponse {
+    private struct Nothing: Encodable {}
+
+    private func answer(_ route: LocalRoute, _ body: [UInt8] = []) async throws(LocalError) -> HTTPResponse {
         let response: HTTPResponse
         do {
-            response = try await client.send(HTTPRequest(route.method, route.path), timeout: timeout)
+            response = try await client.send(HTTPRequest(route.method, route.path, body: body), timeout: timeout)
         } catch let error as HTTPError {
             throw failure(route, error)
         } catch {
@@ -56,6 +67,10 @@ package struct LocalClient: Sendable {
             return LocalError(
                 .permission, operation(route), cause: "no permission for the agent's socket \(socket)",
                 remedy: "use sudo, or join the socket's group")
+        case .timedOut:
+            return LocalError(
+                .silent, operation(route), cause: "the agent at \(socket) does not answer: \(error.cause)",
+                remedy: "see 'journalctl -u tulle'; 'systemctl restart tulle' harms no traffic")
         case .malformed, .tooLarge:
             return badAnswer(route, "what answers at \(socket) is not understood: \(error.cause)")
         case .badAddress:

@@ -6,6 +6,8 @@ package struct LocalError: Error, Equatable, Sendable, CustomStringConvertible {
 
         /// Nobody answers at the socket. Start the agent (`systemctl start tulle`), or give the socket's path.
         package static let unreachable = Code(rawValue: "unreachable")
+        /// An agent has the socket and does not answer in time: it is stopped, or its host overloaded. See `journalctl -u tulle`.
+        package static let silent = Code(rawValue: "silent")
         /// The socket is not for this user. Use sudo, or join the socket's group.
         package static let permission = Code(rawValue: "permission")
         /// The agent answered that it cannot: its text says why.

@@ -18,12 +18,20 @@ package struct LocalRoute: Hashable, Sendable {
     package static let plan = LocalRoute(method: "GET", path: "/v1/plan")
     /// Answers a `TokenReport`.
     package static let token = LocalRoute(method: "GET", path: "/v1/token")
+    /// Takes a `TokenRequest`, answers a `NewTokenReport`.
+    package static let tokenCreate = LocalRoute(method: "POST", path: "/v1/tokens")
+    /// Answers `[JoinTokenReport]`.
+    package static let tokens = LocalRoute(method: "GET", path: "/v1/tokens")
+    /// Takes a `NameRequest` with the token's id, answers `[JoinTokenReport]`, those that are left.
+    package static let tokenRevoke = LocalRoute(method: "POST", path: "/v1/tokens/revoke")
+    /// Takes a `NameRequest` with the node's name or id, answers its `NodeReport`.
+    package static let nodeRemove = LocalRoute(method: "POST", path: "/v1/nodes/remove")
     /// Takes the store as it is now for the truth, although it is not the one that this node knew; answers a `StoreAcceptReport`.
     package static let storeAccept = LocalRoute(method: "POST", path: "/v1/store/accept")
     /// Answers Prometheus text.
     package static let metrics = LocalRoute(method: "GET", path: "/metrics")
 
-    package static let all = [status, networks, endpoints, nodes, plan, token, storeAccept, metrics]
+    package static let all = [status, networks, endpoints, nodes, plan, token, tokenCreate, tokens, tokenRevoke, nodeRemove, storeAccept, metrics]
 
     /// The socket's name in the run directory.
     package static let socketName = "tulle.sock"

@@ -28,6 +28,11 @@ extension NFTablesExpression {
                 let register = try data.register(NFTA_CT_DREG.rawValue)
             else { return nil }
             return .connectionState(into: register)
+        case "fib":
+            guard try data.number(NFTA_FIB_RESULT.rawValue) == NFT_FIB_RESULT_OIF.rawValue,
+                try data.number(NFTA_FIB_FLAGS.rawValue) == sourceAndInput, let register = try data.register(NFTA_FIB_DREG.rawValue)
+            else { return nil }
+            return .routeBack(into: register)
         case "bitwise":
             guard let source = try data.register(NFTA_BITWISE_SREG.rawValue),
                 let target = try data.register(NFTA_BITWISE_DREG.rawValue), source == target,

@@ -13,6 +13,8 @@ package enum NFTablesExpression: Hashable, Sendable {
     case payload(Header, offset: UInt32, count: UInt32, into: NFTablesRegister)
     /// Register := conntrack's state of the packet, as a bit set in host order (NF_CT_STATE_BIT).
     case connectionState(into: NFTablesRegister)
+    /// Register := the input link's index if the way to the packet's source is by it, else 0; in host order.
+    case routeBack(into: NFTablesRegister)
     /// Registers &= the mask.
     case mask(NFTablesRegister, [UInt8])
     /// Go on only if so. As many bytes are compared as are given, in the order of a dictionary.
@@ -80,6 +82,7 @@ extension NFTablesExpression {
         case .meta: "meta"
         case .payload: "payload"
         case .connectionState: "ct"
+        case .routeBack: "fib"
         case .mask: "bitwise"
         case .compare: "cmp"
         case .lookup: "lookup"
@@ -98,6 +101,9 @@ extension NFTablesExpression {
         }
     }
 
+    /// enum nft_fib_flags.
+    static var sourceAndInput: UInt32 { NFTA_FIB_F_SADDR.rawValue | NFTA_FIB_F_IIF.rawValue }
+
     private func writeData(to writer: inout NetlinkWriter) {
         switch self {
         case .meta(let key, let register):
@@ -111,6 +117,10 @@ extension NFTablesExpression {
         case .connectionState(let register):
             writer.attribute(NFTA_CT_KEY.rawValue, bigEndian: NFT_CT_STATE.rawValue)
             writer.attribute(NFTA_CT_DREG.rawValue, bigEndian: register.number)
+        case .routeBack(let register):
+            writer.attribute(NFTA_FIB_DREG.rawValue, bigEndian: register.number)
+            writer.attribute(NFTA_FIB_RESULT.rawValue, bigEndian: NFT_FIB_RESULT_OIF.rawValue)
+            writer.attribute(NFTA_FIB_FLAGS.rawValue, bigEndian: Self.sourceAndInput)
         case .mask(let register, let mask):
             writer.attribute(NFTA_BITWISE_SREG.rawValue, bigEndian: register.number)
             writer.attribute(NFTA_BITWISE_DREG.rawValue, bigEndian: register.number)

@@ -39,7 +39,7 @@ struct CommandFailure: Error, Equatable {
     private init(_ error: LocalError) {
         let status =
             switch error.code {
-            case .unreachable: ExitStatus.unreachable
+            case .unreachable, .silent: ExitStatus.unreachable
             case .permission: ExitStatus.permission
             default: ExitStatus.failure
             }

@@ -63,25 +63,6 @@ struct PlanCommand: ReportCommand {
     private func isEmpty(_ report: [PlanReport]) -> Bool { report.allSatisfy(\.steps.isEmpty) }
 }
 
-struct TokenCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "token", abstract: "The cluster's shared secret.", subcommands: [Show.self])
-
-    struct Show: ReportCommand {
-        static let configuration = CommandConfiguration(
-            commandName: "show", abstract: "Print the token with which other hosts join.",
-            discussion: "Whoever has it can join: keep it secret.\n\nExample: sudo tulle token show")
-        @OptionGroup var agent: ClientOptions
-        @OptionGroup var form: OutputOptions
-
-        func ask(_ client: LocalClient) async throws(LocalError) -> TokenReport { try await client.token() }
-        func text(_ report: TokenReport, color: Bool) -> String { report.token + "\n" }
-        func remark(_ report: TokenReport) -> String? {
-            report.join.map { "On another host: sudo tulle agent --join \($0) --token TOKEN" }
-        }
-    }
-}
-
 struct StoreCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "store", abstract: "The store of the cluster's truth.", subcommands: [Accept.self])

@@ -66,6 +66,23 @@ extension [NodeReport] {
     }
 }
 
+extension [JoinTokenReport] {
+    func table(now: Timestamp) -> Table {
+        Table(
+            columns: [
+                .init(title: "ID"), .init(title: "STATE"), .init(title: "ENDS IN"), .init(title: "USED", isNumber: true),
+                .init(title: "USES", isNumber: true),
+            ],
+            rows: map { token in
+                [
+                    .init(token.id), .init(token.state, token.state == "valid" ? .good : .bad),
+                    .init(Humane.duration(seconds: token.expires.since(now).components.seconds)), .init(token.used),
+                    .init(token.uses.map(String.init) ?? "any"),
+                ]
+            })
+    }
+}
+
 extension [PlanReport] {
     var table: Table {
         Table(

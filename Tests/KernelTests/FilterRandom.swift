@@ -37,6 +37,7 @@ func everyMatch() throws -> (PacketFilter, script: String) {
         ),
         (FilterRule([.udpPort(7941)], .untracked), "udp dport 7941 notrack"),
         (FilterRule([.established], .accept), "ct state established,related accept"),
+        (FilterRule([.udpPort(7941), .noRouteBack], .drop), "udp dport 7941 fib saddr . iif oif 0 drop"),
         (FilterRule([.neighborDiscovery], .accept), "icmpv6 type 133-137 accept"),
         (
             FilterRule(

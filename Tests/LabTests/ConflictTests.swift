@@ -66,6 +66,30 @@ extension PropagationTests {
         try await third.mustReach(pair[0].address(on: "twin"))
     }
 
+    @Test("a network in quarantine is one of its own when the other is removed, and is shown with its own subnet until then")
+    func quarantineEnds() async throws {
+        try await withoutPropagation(to: h2) {
+            try h1.createNetwork("twin", "--subnet 10.32.0.0/16")
+        } then: {
+            try h2.createNetwork("twin", "--subnet 10.40.0.0/16")
+        }
+        let report = try await obtain("h2 has it in quarantine") {
+            try await h2.agent.networks().first { $0.state == .quarantined }
+        }
+        #expect(report.subnets.map(\.prefix) == ["10.40.0.0/16"])
+        // Beside it the cluster's, as it is.
+        #expect(try await h2.agent.networks().filter { $0.state == .active }.flatMap(\.subnets).map(\.prefix) == ["10.32.0.0/16"])
+        try h1.docker("network rm twin")
+        for host in hosts {
+            try await eventually("\(host) has the other one") {
+                let networks = try await host.agent.networks()
+                return try networks.map(\.state) == [.active] && networks[0].subnets.map(\.prefix) == ["10.40.0.0/16"] && host.engineNetworks() == ["twin"]
+            }
+        }
+        let pair = try await runEverywhere("c", on: "twin", hosts: [h1, h2])
+        try await pair[0].mustReach(pair[1].address(on: "twin"))
+    }
+
     @Test(
         "a subnet that overlaps another network's is refused, with the remedy",
         arguments: ["10.32.0.0/16", "10.32.8.0/24", "10.0.0.0/8"])

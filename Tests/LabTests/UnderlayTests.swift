@@ -72,6 +72,25 @@ struct UnderlayTests {
         try await expectTraffic()
     }
 
+    @Test("a host without its address for seconds does not take one of the other family, and is reached again when it is back")
+    func otherFamily() async throws {
+        let log = try await h2.logged {
+            // Longer than the agent takes to confirm a change; an IPv6 address is there all the while.
+            try h2.sh("ip -4 address flush dev eth0; sleep 2; ip address add 192.168.99.2/24 dev eth0; ip route replace default via 192.168.99.254")
+            try await expectTraffic()
+        }
+        #expect(!log.contains("the underlay changed"))
+        #expect(try await h2.agent.status().node.address == "192.168.99.2")
+        // Nor does an agent that starts meanwhile.
+        try h2.stopAgent()
+        try h2.sh("ip -4 address flush dev eth0")
+        let refusal = try SecondAgent("apart", on: h2, stateDirectory: "/var/lib/tulle").refused()
+        #expect(refusal.contains("has IPv4 addresses, and no interface has one now") || refusal.contains("has no IPv4 address"), "\(refusal)")
+        try h2.sh("ip address add 192.168.99.2/24 dev eth0; ip route replace default via 192.168.99.254")
+        try h2.startAgent()
+        try await expectTraffic()
+    }
+
     @Test("an address that is away for a moment changes nothing")
     func flap() async throws {
         let log = try await h2.logged {

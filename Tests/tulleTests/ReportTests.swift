@@ -65,7 +65,7 @@ import Testing
         let error = await #expect(throws: LocalError.self) {
             try await LocalClient(socket: listener.path, timeout: .milliseconds(50)).status()
         }
-        #expect(error?.code == .unreachable)
+        #expect(error?.code == .silent)
     }
 }
 

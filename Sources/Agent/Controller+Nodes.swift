@@ -1,0 +1,98 @@
+/// A node's removal: the one thing that gives its addresses to others while it may still run.
+///
+/// The word is a mark in the node's object, by compare-and-swap; from then on no agent sends to it, takes packets from it or answers
+/// it, and it cuts its own containers off when it hears of it. What it held is deleted after that, by whoever gets to it: the one that
+/// removed it, or else the living node with the lowest id.
+package import Fabric
+import Logging
+import Store
+
+extension Controller {
+    var isRemoved: Bool { view.removed[me.id] != nil }
+
+    static func removedError(_ operation: String) -> AgentError {
+        AgentError(
+            .conflict, operation, cause: "this node was removed from the cluster",
+            remedy: "its containers on networks of the cluster are cut off; remove them, run 'tulle reset' and join again")
+    }
+
+    /// Removes a node, by its name or UUID.
+    package func removeNode(_ text: String) async throws -> NodeObject {
+        let operation = "remove node \(text)"
+        try await requireStore(operation)
+        let node = try findNode(text, operation)
+        guard node.id != me.id else {
+            throw AgentError(
+                .invalid, operation, cause: "it is this node",
+                remedy: "run the command on another one; to leave the cluster from here, run 'tulle reset'")
+        }
+        guard node.id != view.cluster?.storeNode else {
+            throw AgentError(
+                .invalid, operation, cause: "it serves the cluster's store", remedy: "the store must be served elsewhere first")
+        }
+        let now = wallSeconds()
+        try await rewrite(StoreKey.node(node.id), operation) { (old: NodeObject) in
+            guard old.removed == nil else { return nil }
+            var gone = old
+            gone.removed = now
+            return gone
+        }
+        guard let gone = view.removed[node.id] else {
+            throw AgentError(.conflict, operation, cause: "its record vanished meanwhile", remedy: "see 'tulle nodes'")
+        }
+        log.notice("node removed", metadata: ["node": "\(gone.name)", "id": "\(gone.id)"])
+        try await clear(after: gone.id)
+        return gone
+    }
+
+    private func findNode(_ text: String, _ operation: String) throws -> NodeObject {
+        if let id = NodeID(text), let node = view.nodes[id] { return node }
+        let named = view.nodes.values.filter { $0.name == text }
+        guard let node = named.first else {
+            let wasRemoved = view.removed.values.contains { $0.name == text || $0.id.description == text }
+            throw AgentError(
+                .unknown, operation, cause: wasRemoved ? "it was removed before" : "there is no such node",
+                remedy: "'tulle nodes' lists them")
+        }
+        guard named.count == 1 else {
+            throw AgentError(
+                .invalid, operation, cause: "\(named.count) nodes have that name",
+                remedy: "give its id: " + named.map { "\($0.id) at \($0.underlay)" }.sorted().joined(separator: ", "))
+        }
+        return node
+    }
+
+    /// Deletes what a removed node held.
+    private func clear(after node: NodeID) async throws {
+        let keys = view.possessions(of: node)
+        for start in stride(from: 0, to: keys.count, by: Leaving.part) {
+            let part = keys[start..<min(start + Leaving.part, keys.count)]
+            _ = try await commit(
+                StoreTransaction(operations: part.map { .delete(key: $0) }), "free what node \(node) held")
+        }
+    }
+
+    /// Finishes removals whose command was broken off. One node does it, so that not all commit the same.
+    func clearAfterRemoved() async throws {
+        guard !view.removed.isEmpty, view.alive.min() == me.id else { return }
+        for node in view.removed.keys { try await clear(after: node) }
+    }
+
+    /// Another agent, which knows, says that this node was removed.
+    package func learnRemoval() async {
+        guard !isRemoved else { return }
+        var gone = me
+        gone.removed = wallSeconds()
+        do { try local.setRemoved(gone) } catch { log.error("cannot remember the removal", metadata: ["error": "\(error)"]) }
+        await applyRemoval(gone)
+    }
+
+    private func applyRemoval(_ gone: NodeObject) async {
+        _ = view.set(.node(me.id, gone))
+        remoteParts = [:]
+        log.critical("\(Self.removedError("take part in the cluster"))")
+        setProblem("removed", "\(Self.removedError("take part in the cluster"))")
+        viewChanged()
+        await reconciler.markAll()
+    }
+}

@@ -1,0 +1,81 @@
+/// Tokens with which hosts join: objects in the store, so any node makes and revokes them, and a token survives the node that made it.
+package import Fabric
+package import Store
+
+extension Controller {
+    /// Tokens that the store keeps, the ended ones of the last day among them.
+    private static let mostTokens = 1000
+
+    /// - Parameters:
+    ///   - ttl: seconds.
+    ///   - uses: nil: any number.
+    package func createToken(ttl: Int, uses: Int?) async throws -> (token: JoinToken, object: TokenObject) {
+        let operation = "make a token"
+        try await requireStore(operation)
+        guard (1...365 * 86_400).contains(ttl) else {
+            throw AgentError(.invalid, operation, cause: "it would end after \(ttl) s", remedy: "give --ttl a duration from 1s to 365d")
+        }
+        if let uses, !(1...1_000_000).contains(uses) {
+            throw AgentError(.invalid, operation, cause: "\(uses) nodes cannot join with it", remedy: "give --uses a number from 1 on")
+        }
+        guard let authority = view.authority, let token = JoinToken(authority: authority.fingerprint) else {
+            throw AgentError(
+                .setup, operation, cause: "the cluster has no certificate authority yet",
+                remedy: "upgrade the agent on the first host; until then 'tulle token show' prints the shared secret")
+        }
+        guard view.tokens.count < Self.mostTokens else {
+            throw AgentError(.full, operation, cause: "there are \(view.tokens.count) tokens", remedy: "revoke some with 'tulle token revoke'")
+        }
+        let now = wallSeconds()
+        let object = TokenObject(id: token.id, hash: token.hash, created: now, expires: now + ttl, uses: uses)
+        let key = StoreKey.token(object.id)
+        let transaction = StoreTransaction(
+            conditions: [.absent(key: key)], operations: [.put(key: key, value: try StoredJSON.encode(object), lease: nil)])
+        guard try await commit(transaction, operation) != nil else {
+            throw AgentError(.conflict, operation, cause: "a token with that id exists", remedy: "try again")
+        }
+        return (token, object)
+    }
+
+    package func revokeToken(_ id: String) async throws {
+        let operation = "revoke token \(id)"
+        try await requireStore(operation)
+        guard view.tokens[id] != nil else {
+            throw AgentError(.unknown, operation, cause: "there is no such token", remedy: "'tulle token list' shows them")
+        }
+        _ = try await commit(StoreTransaction(operations: [.delete(key: StoreKey.token(id))]), operation)
+    }
+
+    /// Takes one use of the token that a joiner proves to have.
+    func spendToken(proof: String, _ operation: String) async throws {
+        let id = JoinToken.id(ofProof: proof), hash = JoinToken.hash(ofProof: proof)
+        func refusal(_ state: TokenObject.State) -> AgentError {
+            AgentError(
+                .token, operation, cause: "the token is \(state.rawValue)", remedy: "make a new one with 'tulle token create' on a node of the cluster")
+        }
+        let unknown = AgentError(
+            .token, operation, cause: "the cluster does not know the token",
+            remedy: "it was revoked, or ended long ago: make a new one with 'tulle token create' on a node of the cluster")
+        guard let known = view.tokens[id], known.hash == hash else { throw unknown }
+        let state = known.state(at: wallSeconds())
+        guard state == .valid else { throw refusal(state) }
+        var found: TokenObject.State?
+        try await rewrite(StoreKey.token(id), operation) { (old: TokenObject) in
+            let now = old.state(at: wallSeconds())
+            found = now
+            guard now == .valid else { return nil }
+            var spent = old
+            spent.used += 1
+            return spent
+        }
+        guard let found else { throw unknown }
+        guard found == .valid else { throw refusal(found) }
+    }
+
+    /// Deletes tokens that ended a day ago.
+    func sweepTokens() async throws {
+        let old = view.tokens.values.filter { $0.expires < wallSeconds() - 86_400 }
+        guard !old.isEmpty, view.alive.min() == me.id else { return }
+        _ = try await commit(StoreTransaction(operations: old.prefix(100).map { .delete(key: StoreKey.token($0.id)) }), "forget old tokens")
+    }
+}

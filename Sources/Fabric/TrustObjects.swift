@@ -1,0 +1,55 @@
+/// What the store holds about who may take part (docs/store.md): tokens to join with, and the authorities that sign nodes' certificates.
+package import Addressing
+
+/// `tokens/ID`: lets new nodes join until it ends. The store has no secret: who can read it cannot join.
+package struct TokenObject: Hashable, Sendable, Codable {
+    package var v = storeFormat
+    /// 16 hexadecimal digits, which the token's secret gives.
+    package var id: String
+    /// SHA-256 of the secret, in hexadecimal digits.
+    package var hash: String
+    /// Seconds since 1970.
+    package var created: Int
+    package var expires: Int
+    /// How many nodes may join with it; nil: any number.
+    package var uses: Int?
+    package var used: Int
+
+    package init(id: String, hash: String, created: Int, expires: Int, uses: Int?) {
+        self.id = id
+        self.hash = hash
+        self.created = created
+        self.expires = expires
+        self.uses = uses
+        used = 0
+    }
+
+    package enum State: String, Sendable {
+        case valid, expired, spent = "used up"
+    }
+
+    package func state(at now: Int) -> State {
+        if let uses, used >= uses { return .spent }
+        return now >= expires ? .expired : .valid
+    }
+}
+
+/// `authorities/FINGERPRINT`: a certificate authority whose nodes are the cluster's. There is one, and two while a new one takes over.
+package struct AuthorityObject: Hashable, Sendable, Codable {
+    package var v = storeFormat
+    /// SHA-256 of its public key, in hexadecimal digits.
+    package var fingerprint: String
+    /// PEM.
+    package var certificate: String
+    /// The node that has its key.
+    package var node: NodeID
+    /// Seconds since 1970: the newest signs.
+    package var created: Int
+
+    package init(fingerprint: String, certificate: String, node: NodeID, created: Int) {
+        self.fingerprint = fingerprint
+        self.certificate = certificate
+        self.node = node
+        self.created = created
+    }
+}
