@@ -104,6 +104,16 @@ package final class EtcdProcess {
         process = nil
     }
 
+    /// SIGSTOP, and waits until it answers no more.
+    package func freeze() async throws {
+        signal(SIGSTOP)
+        let client = HTTPClient(address)
+        try await eventually("etcd stands still") {
+            let request = HTTPRequest("GET", "/version")
+            return (try? await client.send(request, timeout: .milliseconds(200))) == nil
+        }
+    }
+
     package func signal(_ number: Int32) { process?.signal(number) }
 
     private func becomesReady() async -> Bool {

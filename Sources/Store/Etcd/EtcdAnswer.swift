@@ -54,6 +54,7 @@ struct EtcdAnswer {
     var failure: EtcdFailure?
 
     struct Member {
+        var id: UInt64 = 0
         var isLearner = false
         var clientURLs: [String] = []
     }
@@ -97,6 +98,7 @@ extension EtcdAnswer.Member {
         try json.object { json, name in
             switch name {
             case "clientURLs": try json.array { clientURLs.append(try $0.string()) }
+            case "ID": id = try json.number()
             case "isLearner": isLearner = try json.bool()
             default: try json.skip()
             }

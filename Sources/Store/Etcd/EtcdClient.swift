@@ -40,7 +40,17 @@ final class EtcdClient: Sendable {
     /// Asks what must happen once at most.
     func write(_ path: String, _ body: [UInt8], _ operation: String) async throws -> EtcdAnswer {
         try await trying(operation, isRepeatable: false) { endpoint, timeout in
-            try await self.exchange(endpoint, path, body, operation, timeout, isRepeatable: false)
+            if !endpoint.isVerified {
+                // Another cluster's member would do it first and name its cluster afterwards.
+                do {
+                    let names = EtcdNames(prefix: self.location.prefix)
+                    _ = try await self.revision(at: endpoint, names, operation, min(timeout, self.patience.attempt))
+                } catch var attempt as Attempt {
+                    attempt.isUntouched = true
+                    throw attempt
+                }
+            }
+            return try await self.exchange(endpoint, path, body, operation, timeout, isRepeatable: false)
         }
     }
 
@@ -174,7 +184,10 @@ final class EtcdClient: Sendable {
             if members.cluster == nil { members.cluster = header.cluster }
             return members.cluster
         }
-        guard expected != header.cluster else { return }
+        guard expected != header.cluster else {
+            endpoint.isVerified = true
+            return
+        }
         let text = { (id: UInt64?) in String(id ?? 0, radix: 16) }
         members.withLock { $0.failed(endpoint.address, now: .now) }
         throw Attempt(

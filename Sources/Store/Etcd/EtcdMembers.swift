@@ -1,15 +1,23 @@
 import HTTP
+import Synchronization
 
 /// One member of etcd, by one of its addresses.
 final class EtcdEndpoint: Sendable {
     let address: HTTPAddress
     let client: HTTPClient
     private let open: @Sendable () throws -> HTTPClient
+    /// Since its last failure it answered, as a member of our cluster.
+    private let verified = Atomic<Bool>(false)
 
     init(_ address: HTTPAddress, isSecure: Bool, _ connector: EtcdConnector) throws {
         self.address = address
         open = { try connector.connect(address, isSecure) }
         client = try open()
+    }
+
+    var isVerified: Bool {
+        get { verified.load(ordering: .relaxed) }
+        set { verified.store(newValue, ordering: .relaxed) }
     }
 
     /// A client of its own, for a stream that may have to be cut off.
@@ -64,6 +72,7 @@ struct EtcdMembers {
     }
 
     mutating func failed(_ address: HTTPAddress, now: ContinuousClock.Instant) {
+        known.first { $0.endpoint.address == address }?.endpoint.isVerified = false
         // Many calls that fail together are one failure.
         guard let index = index(address), known[index].notBefore <= now else { return }
         let pause = Self.shortestPause * (1 << min(known[index].failures, 10))
