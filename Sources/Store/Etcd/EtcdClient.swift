@@ -15,15 +15,20 @@ final class EtcdClient: Sendable {
 
     private static let learningPause = Duration.seconds(60)
 
-    init(_ location: EtcdLocation, _ connector: EtcdConnector, _ patience: EtcdPatience) throws {
-        guard case .hosts(let hosts) = location.servers else {
-            throw StoreError(
-                .unreachable, "find the members of \(location)", cause: "this version does not look up SRV records",
-                remedy: "Name the members' addresses: etcd://HOST:2379,HOST:2379.")
-        }
+    /// For tests: whom to ask for SRV records instead of the system's name servers.
+    private let nameServers: [ServiceRecords.Server]?
+    /// How often a domain is looked up again while no member answers.
+    private static let lookupPause = Duration.seconds(5)
+
+    init(
+        _ location: EtcdLocation, _ connector: EtcdConnector, _ patience: EtcdPatience, nameServers: [ServiceRecords.Server]? = nil
+    ) throws {
         self.location = location
         self.connector = connector
         self.patience = patience
+        self.nameServers = nameServers
+        var hosts: [HTTPAddress] = []
+        if case .hosts(let named) = location.servers { hosts = named }
         members = Mutex(
             EtcdMembers(try hosts.map { try EtcdEndpoint($0, isSecure: location.isSecure, connector) }, now: .now))
     }
@@ -58,6 +63,7 @@ final class EtcdClient: Sendable {
     func trying<Value>(
         _ operation: String, isRepeatable: Bool, _ body: (EtcdEndpoint, Duration) async throws -> Value
     ) async throws -> Value {
+        try await locate()
         let deadline = ContinuousClock.now + patience.call
         var tried: [HTTPAddress] = []
         var last: Attempt?
@@ -77,6 +83,7 @@ final class EtcdClient: Sendable {
                 last = attempt
             }
         }
+        members.withLock { $0.isLost = true }
         throw last?.error
             ?? StoreError(.unreachable, operation, cause: "every member of etcd failed a moment ago", remedy: "Check etcd's members.")
     }
@@ -222,6 +229,26 @@ final class EtcdClient: Sendable {
     }
 
     // MARK: Members
+
+    /// Finds the members of a domain: at first, and again while none answers.
+    private func locate() async throws {
+        guard case .domain(let domain) = location.servers else { return }
+        let (isDue, isEmpty) = members.withLock { members in
+            let isDue = members.addresses.isEmpty || (members.isLost && members.lookup <= .now)
+            if isDue { members.lookup = .now + Self.lookupPause }
+            return (isDue, members.addresses.isEmpty)
+        }
+        guard isDue else { return }
+        do {
+            let service = location.isSecure ? "_etcd-client-ssl._tcp." : "_etcd-client._tcp."
+            let targets = try await ServiceRecords.find(service + domain, servers: nameServers)
+            let addresses = targets.map { HTTPAddress.tcp(host: $0.host, port: Int($0.port)) }
+            let endpoints = try addresses.map { try EtcdEndpoint($0, isSecure: location.isSecure, connector) }
+            members.withLock { $0.configure(endpoints, now: .now) }
+        } catch where !isEmpty {
+            // Those that were known are tried once more.
+        }
+    }
 
     /// Now and then, beside the call that worked: where the other members are.
     private func learn(from endpoint: EtcdEndpoint) {

@@ -38,6 +38,10 @@ struct EtcdMembers {
     private var current = 0
     /// The id of the etcd cluster that answered first.
     var cluster: UInt64?
+    /// No member did what was asked lately.
+    var isLost = false
+    /// When a domain may be looked up again.
+    var lookup: ContinuousClock.Instant
     /// When the list of members is to be asked for.
     var learning: ContinuousClock.Instant
 
@@ -49,6 +53,7 @@ struct EtcdMembers {
     init(_ endpoints: [EtcdEndpoint], now: ContinuousClock.Instant) {
         known = endpoints.map { Known(endpoint: $0, isConfigured: true, notBefore: now) }
         learning = now
+        lookup = now
     }
 
     var addresses: [HTTPAddress] { known.map(\.endpoint.address) }
@@ -68,6 +73,7 @@ struct EtcdMembers {
     mutating func worked(_ address: HTTPAddress) {
         guard let index = index(address) else { return }
         known[index].failures = 0
+        isLost = false
         current = index
     }
 
@@ -81,8 +87,16 @@ struct EtcdMembers {
         if index == current { current = (current + 1) % known.count }
     }
 
+    /// Takes over what a domain's records name now; what the cluster named stays.
+    mutating func configure(_ endpoints: [EtcdEndpoint], now: ContinuousClock.Instant) {
+        known.removeAll(where: \.isConfigured)
+        known.insert(contentsOf: endpoints.map { Known(endpoint: $0, isConfigured: true, notBefore: now) }, at: 0)
+        current = 0
+    }
+
     /// Takes over the members that the cluster names, beside those of the configuration.
     mutating func learn(_ addresses: [HTTPAddress], now: ContinuousClock.Instant, _ make: (HTTPAddress) throws -> EtcdEndpoint) {
+        guard known.indices.contains(current) else { return }
         let present = known[current].endpoint.address
         known.removeAll { !$0.isConfigured && !addresses.contains($0.endpoint.address) && $0.endpoint.address != present }
         for address in addresses where index(address) == nil && known.count < Self.most {

@@ -13,9 +13,16 @@ package final class EtcdStore: Store {
     /// Entries that are asked for at once. Fewer where they are so large that the gateway refuses.
     private static let page = 1_000
 
-    package init(_ location: EtcdLocation, connector: EtcdConnector = .plain, patience: EtcdPatience = EtcdPatience()) throws {
-        client = try EtcdClient(location, connector, patience)
-        names = EtcdNames(prefix: location.prefix)
+    /// - Throws: when the connector cannot do what the address demands.
+    package convenience init(
+        _ location: EtcdLocation, connector: EtcdConnector = .plain, patience: EtcdPatience = EtcdPatience()
+    ) throws {
+        self.init(try EtcdClient(location, connector, patience))
+    }
+
+    init(_ client: EtcdClient) {
+        self.client = client
+        names = EtcdNames(prefix: client.location.prefix)
     }
 
     // MARK: Identity
@@ -77,9 +84,8 @@ package final class EtcdStore: Store {
                 do {
                     answer = try await client.read(EtcdRequest.Path.range, body, operation)
                 } catch let error as StoreError {
-                    if page > 1, error.cause.contains("larger than max") {
-                        page /= 4
-                        page = max(page, 1)
+                    if page > 1, error.cause.contains("larger than") {
+                        page = max(page / 4, 1)
                         continue
                     }
                     if revision > 0, error.cause.contains("has been compacted") { break pages }

@@ -27,6 +27,8 @@ actor EtcdWatch {
     private var stream: (endpoint: EtcdEndpoint, client: HTTPClient)?
     private var heard = ContinuousClock.now
     private var isLooking = false
+    /// A revision that a commit of ours was answered with.
+    private var wanted: UInt64 = 0
     /// A look found changes after this position that had not come.
     private var owed: UInt64?
 
@@ -183,6 +185,7 @@ actor EtcdWatch {
         let events = Array(pending[..<complete])
         pending.removeFirst(complete)
         try deliver(events)
+        if !events.isEmpty, position < wanted { Task { await lookForWanted() } }
         // Of the watch itself, not of a request for progress: this one is sent only when all before was.
         if answer.events.isEmpty, !answer.isCreated, !answer.isFragment, answer.watch == 0 { progress(answer.header.revision) }
     }
@@ -235,13 +238,20 @@ actor EtcdWatch {
                 heard = .now
             } else {
                 await look(isJudging: true)
+                await lookForWanted()
             }
         }
     }
 
     /// A commit of ours that changed nothing was answered with a revision that no event will bring.
     func look(for revision: UInt64) async {
-        if position < revision { await look(isJudging: false) }
+        wanted = max(wanted, revision)
+        await lookForWanted()
+    }
+
+    /// Not for ever: where changes are on their way, the next look comes with them.
+    private func lookForWanted() async {
+        for _ in 0..<3 where position < wanted { await look(isJudging: false) }
     }
 
     private func look(isJudging: Bool) async {

@@ -38,12 +38,10 @@ struct EtcdLocationTests {
         #expect(error?.description.contains("secret") == false)
     }
 
-    @Test("etcds:// says that it needs TLS, and etcd+srv:// that it is not looked up")
+    @Test("etcds:// says that it needs TLS")
     func notYet() async throws {
         let secure = #expect(throws: StoreError.self) { try EtcdStore(EtcdLocation(parsing: "etcds://127.0.0.1:1")) }
         #expect(secure?.cause.contains("TLS") == true)
-        let service = #expect(throws: StoreError.self) { try EtcdStore(EtcdLocation(parsing: "etcd+srv://example.com")) }
-        #expect(service?.cause.contains("SRV") == true)
     }
 
     @Test("a member's own address is used unless it leads nowhere from here")
