@@ -124,6 +124,15 @@ struct EtcdClusterTests {
             _ = try await theirs.store().found(try await first.identity())
             let revision = try await store.write(.put("a"))
             ours.stop()
+            // The first may meet the connection as it breaks: then its outcome is unknown.
+            try await eventually("a commit is offered to the other") {
+                do {
+                    try await store.write(.put("b"))
+                    return false
+                } catch { return (error as? StoreError)?.code == .foreign }
+            }
+            let entries = try await theirs.store().list(prefix: "").entries
+            #expect(entries.isEmpty, "it was asked who it is before it was told to write")
             let error = await expectError(.foreign) { _ = try await store.list(prefix: "") }
             #expect(error?.cause.contains("\(theirs.address)") == true)
             await expectError(.foreign) { for try await _ in store.watch(prefix: "", after: revision) {} }

@@ -116,20 +116,21 @@ struct EtcdStoreTests {
 
     @Test("large values come back whole: in a list of several pages, and in a watch that etcd fragments")
     func large() async throws {
-        try await withEtcd(flags: ["--max-request-bytes=8388608"]) { _, store in
+        // With its usual settings etcd cuts at 2 MiB: in the midst of a revision.
+        try await withEtcd { _, store in
             let start = try await store.list(prefix: "").revision
             let value = [UInt8](repeating: 0x61, count: 400_000)
             var end = start
-            for round in 0..<2 {
+            for round in 0..<4 {
                 end = try await store.write(
-                    StoreTransaction(operations: (0..<6).map { .put(key: "k\(round)/\($0)", value: value, lease: nil) }))
+                    StoreTransaction(operations: (0..<3).map { .put(key: "k\(round)/\($0)", value: value, lease: nil) }))
             }
             let entries = try await store.list(prefix: "").entries
             #expect(entries.count == 12 && entries.allSatisfy { $0.value == value })
             var position = start
             for try await event in store.watch(prefix: "", after: start) {
                 guard case .changes(let changes, let revision) = event else { break }
-                #expect(changes.count == 6 * Int(revision.number - position.number), "whole revisions only")
+                #expect(changes.count == 3 * Int(revision.number - position.number), "whole revisions only")
                 position = revision
                 if position == end { break }
             }
