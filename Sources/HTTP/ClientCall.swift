@@ -10,15 +10,20 @@ final class ClientCall {
     let lines: LineBuffer?
     private let pool: ClientPool
     private let answer: EventLoopPromise<HTTPResponse>
+    private let isRepeatable: Bool
     private var timer: Scheduled<Void>?
     private var connection: ClientConnection?
     private var isReused = false
+    private var isSent = false
     private var isAnswered = false
     private var deadline = NIODeadline.distantFuture
     private var response = HTTPResponse(status: 0)
 
-    init(_ request: ClientRequest, pool: ClientPool, lines: LineBuffer?, answer: EventLoopPromise<HTTPResponse>) {
+    init(
+        _ request: ClientRequest, pool: ClientPool, lines: LineBuffer?, isRepeatable: Bool, answer: EventLoopPromise<HTTPResponse>
+    ) {
         self.request = request
+        self.isRepeatable = isRepeatable
         self.pool = pool
         self.lines = lines
         self.answer = answer
@@ -51,6 +56,7 @@ final class ClientCall {
 
     private func run(on connection: ClientConnection) {
         self.connection = connection
+        isSent = true
         lines?.connection = connection
         connection.carry(self)
     }
@@ -63,14 +69,19 @@ final class ClientCall {
         lines?.finish(error)
         guard !isAnswered else { return }
         isAnswered = true
-        answer.fail(error)
+        if var failure = error as? HTTPError {
+            failure.isSent = isSent
+            answer.fail(failure)
+        } else {
+            answer.fail(error)
+        }
     }
 
     // MARK: What the connection tells
 
     /// The connection is gone.
     func broke(_ code: HTTPError.Code, _ cause: String) {
-        let isUntouched = isReused && code == .closed && connection?.hasAnswerBytes == false
+        let isUntouched = isRepeatable && isReused && code == .closed && connection?.hasAnswerBytes == false
         connection = nil
         if isUntouched, !isAnswered {
             connect()

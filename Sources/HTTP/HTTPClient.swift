@@ -45,10 +45,13 @@ package final class HTTPClient: Sendable {
 
     /// Sends a request and waits for the whole answer, whatever its status.
     ///
-    /// - Parameter timeout: for everything, connecting included.
+    /// - Parameters:
+    ///   - timeout: for everything, connecting included.
+    ///   - isRepeatable: whether the call may be made once more when the server closed an idle connection as it was used. Without
+    ///     that, an error whose `isSent` is false says that the server did nothing.
     /// - Throws: `HTTPError`, or `CancellationError` when the task is cancelled; both close the connection.
-    package func send(_ request: HTTPRequest, timeout: Duration) async throws -> HTTPResponse {
-        try await call(request, timeout: timeout, lines: nil)
+    package func send(_ request: HTTPRequest, timeout: Duration, isRepeatable: Bool = true) async throws -> HTTPResponse {
+        try await call(request, timeout: timeout, lines: nil, isRepeatable: isRepeatable)
     }
 
     /// Sends a request and hands out the body's lines as they come, without their newline. The stream ends when the
@@ -60,7 +63,7 @@ package final class HTTPClient: Sendable {
     package func lines(_ request: HTTPRequest, timeout: Duration) async throws -> AsyncThrowingStream<[UInt8], any Error> {
         let buffer = LineBuffer(lineBytes: limits.lineBytes, operation: operation(request))
         let source = LineSource(NIOLoopBoundBox.makeBoxSendingValue(buffer, eventLoop: HTTPLoop.shared))
-        let response = try await call(request, timeout: timeout, lines: source)
+        let response = try await call(request, timeout: timeout, lines: source, isRepeatable: true)
         guard (200...299).contains(response.status) else {
             let text = String(decoding: response.body.prefix(1000), as: UTF8.self)
             throw HTTPError(
@@ -69,7 +72,9 @@ package final class HTTPClient: Sendable {
         return AsyncThrowingStream { try await source.next() }
     }
 
-    private func call(_ request: HTTPRequest, timeout: Duration, lines: LineSource?) async throws -> HTTPResponse {
+    private func call(
+        _ request: HTTPRequest, timeout: Duration, lines: LineSource?, isRepeatable: Bool
+    ) async throws -> HTTPResponse {
         try Task.checkCancellation()
         let operation = operation(request)
         let head = try ClientRequest(request, address: address, operation: operation)
@@ -77,7 +82,8 @@ package final class HTTPClient: Sendable {
         let loop = HTTPLoop.shared
         let promise = loop.makePromise(of: HTTPResponse.self)
         let started = loop.submit {
-            let call = ClientCall(head, pool: pool.value, lines: lines?.buffer.value, answer: promise)
+            let call = ClientCall(
+                head, pool: pool.value, lines: lines?.buffer.value, isRepeatable: isRepeatable, answer: promise)
             call.start(timeout: TimeAmount(timeout))
             return NIOLoopBound(call, eventLoop: loop)
         }

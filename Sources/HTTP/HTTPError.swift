@@ -48,6 +48,8 @@ package struct HTTPError: Error, Equatable, Sendable, CustomStringConvertible {
     package var cause: String
     /// Only with `unexpectedStatus`.
     package var response: HTTPResponse?
+    /// Of a client's call: some of the request went out, so the server may have done what was asked.
+    package var isSent = false
 
     package init(_ code: Code, _ operation: String, cause: String, response: HTTPResponse? = nil) {
         self.code = code

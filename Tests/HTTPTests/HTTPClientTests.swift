@@ -129,6 +129,29 @@ struct HTTPClientTests {
         }
     }
 
+    @Test("a call that may be made once only is not made again, and its error tells whether it went out")
+    func onceOnly() async throws {
+        try await withScript([
+            { peer in
+                _ = await peer.readHead()
+                peer.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                _ = await peer.readHead()  // the second call is read, and the connection ends
+            }
+        ]) { address in
+            let client = HTTPClient(address)
+            let request = HTTPRequest("POST", "/")
+            _ = try await client.send(request, timeout: .seconds(10), isRepeatable: false)
+            let lost = await #expect(throws: HTTPError.self) {
+                try await client.send(request, timeout: .seconds(10), isRepeatable: false)
+            }
+            #expect(lost?.code == .closed && lost?.isSent == true)
+        }
+        let refused = await #expect(throws: HTTPError.self) {
+            try await HTTPClient(.tcp(host: "127.0.0.1", port: 1)).send(HTTPRequest("POST", "/"), timeout: .seconds(10))
+        }
+        #expect(refused?.code == .refused && refused?.isSent == false)
+    }
+
     @Test("a call is not made again when the answer had begun")
     func noRetryAfterBytes() async throws {
         try await withScript([

@@ -124,6 +124,7 @@ struct ConformanceTests {
     func invalid(_ implementation: Implementation) async throws {
         try await withStore(implementation) { fixture in
             let store = fixture.store
+            let before = try await store.list(prefix: "").revision
             let put = { (key: String, value: [UInt8]) in
                 StoreTransaction(operations: [.put(key: key, value: value, lease: nil)])
             }
@@ -142,25 +143,27 @@ struct ConformanceTests {
             await expectError(.invalid) {
                 for try await _ in await store.watch(prefix: "é", after: .zero) {}
             }
-            #expect(try await store.list(prefix: "").revision == .zero)
+            #expect(try await store.list(prefix: "").revision == before)
             try await store.write(put(String(repeating: "k", count: 1024), megabyte))
         }
     }
 
-    @Test("fifty writers that compare and swap lose no update", arguments: Implementation.allCases)
+    @Test("many writers that compare and swap lose no update", arguments: Implementation.allCases)
     func compareAndSwap(_ implementation: Implementation) async throws {
         try await withStore(implementation) { fixture in
             let store = fixture.store
+            // Every round has one winner: with etcd that is a disk and a network of others' for each of the losers.
+            let writers = implementation == .etcd ? 12 : 50
             try await store.write(.put("n", "0"))
             try await withThrowingTaskGroup(of: Void.self) { group in
-                for _ in 0..<50 {
+                for _ in 0..<writers {
                     group.addTask { for _ in 0..<4 { try await increment("n", in: store) } }
                 }
                 try await group.waitForAll()
             }
             let entry = try #require(try await store.list(prefix: "n").entries.first)
-            #expect(String(decoding: entry.value, as: UTF8.self) == "200")
-            #expect(entry.modified == Revision(entry.created.number + 200))
+            #expect(String(decoding: entry.value, as: UTF8.self) == "\(writers * 4)")
+            #expect(entry.modified == Revision(entry.created.number + UInt64(writers) * 4))
         }
     }
 

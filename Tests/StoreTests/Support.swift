@@ -3,6 +3,7 @@ import Glibc
 import HTTP
 import Store
 import Synchronization
+import TestKit
 import Testing
 
 /// A clock that stands until it is told to go on.
@@ -24,14 +25,28 @@ func withDirectory<Result>(_ body: (String) async throws -> Result) async throws
 
 /// The implementations that must all behave alike.
 enum Implementation: CaseIterable {
-    case memory, embedded, remote
+    case memory, embedded, remote, etcd
+
+    /// Without etcd where there is none: a test of its own says so.
+    static let allCases: [Self] = EtcdProcess.isAvailable ? withClock + [.etcd] : withClock
+    /// Those whose engine takes a clock and keeps a history of its own.
+    static let withClock: [Self] = [.memory, .embedded, .remote]
 }
 
-/// A store under test, with the engine that has its clock.
+/// A store under test.
 struct Fixture {
     var store: any Store
-    var engine: EmbeddedStore
-    var clock: ManualClock
+    private var clocked: (engine: EmbeddedStore, clock: ManualClock)?
+
+    init(_ store: any Store, _ engine: EmbeddedStore, _ clock: ManualClock) {
+        self.store = store
+        clocked = (engine, clock)
+    }
+    init(_ store: any Store) { self.store = store }
+
+    /// The engine behind it and the clock of that; only of those `withClock`.
+    var engine: EmbeddedStore { get throws { try #require(clocked?.engine) } }
+    var clock: ManualClock { get throws { try #require(clocked?.clock) } }
 }
 
 func withStore(_ implementation: Implementation, _ body: (Fixture) async throws -> Void) async throws {
@@ -39,12 +54,12 @@ func withStore(_ implementation: Implementation, _ body: (Fixture) async throws 
     switch implementation {
     case .memory:
         let engine = EmbeddedStore.inMemory(now: clock.time)
-        try await body(Fixture(store: engine, engine: engine, clock: clock))
+        try await body(Fixture(engine, engine, clock))
     case .embedded:
         try await withDirectory { directory in
             let engine = try await EmbeddedStore.open(path: directory + "/store.db", create: true, now: clock.time)
             do {
-                try await body(Fixture(store: engine, engine: engine, clock: clock))
+                try await body(Fixture(engine, engine, clock))
             } catch {
                 await engine.close()
                 throw error
@@ -54,7 +69,11 @@ func withStore(_ implementation: Implementation, _ body: (Fixture) async throws 
     case .remote:
         let engine = EmbeddedStore.inMemory(now: clock.time)
         try await withServer(engine) { client in
-            try await body(Fixture(store: RemoteStore(client, timeout: .seconds(30)), engine: engine, clock: clock))
+            try await body(Fixture(RemoteStore(client, timeout: .seconds(30)), engine, clock))
+        }
+    case .etcd:
+        try await withEtcd(flags: ["--max-txn-ops=1024", "--max-request-bytes=8388608"]) { _, store in
+            try await body(Fixture(store))
         }
     }
 }

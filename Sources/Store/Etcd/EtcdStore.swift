@@ -1,0 +1,201 @@
+import Synchronization
+
+/// The cluster's truth in etcd, version 3.4 or later, over its JSON gateway.
+///
+/// A commit becomes one transaction of etcd's (`EtcdTransaction`), sent by `EtcdClient` to a member. etcd's revisions are the store's: they grow
+/// with everything that anybody writes into that etcd, so they have gaps. Watches are streams of etcd's (`EtcdWatch`).
+package final class EtcdStore: Store {
+    let client: EtcdClient
+    let names: EtcdNames
+    private let known = Mutex<EtcdIdentity?>(nil)
+    private let watches = Mutex<[ObjectIdentifier: EtcdWatch]>([:])
+
+    /// Entries that are asked for at once. Fewer where they are so large that the gateway refuses.
+    private static let page = 1_000
+
+    /// - Throws: when the connector cannot do what the address demands.
+    package convenience init(
+        _ location: EtcdLocation, connector: EtcdConnector = .plain, patience: EtcdPatience = EtcdPatience()
+    ) throws {
+        self.init(try EtcdClient(location, connector, patience))
+    }
+
+    init(_ client: EtcdClient) {
+        self.client = client
+        names = EtcdNames(prefix: client.location.prefix)
+    }
+
+    // MARK: Identity
+
+    package func identity() async throws -> StoreIdentity {
+        let operation = "read the store's identity from etcd"
+        let answer = try await client.read(
+            EtcdRequest.Path.range, EtcdRequest.range(EtcdKeyRange(names.identityKey)).finished, operation)
+        guard let entry = answer.entries.first else { throw EtcdIdentity.missing(operation, key: names.identityKey) }
+        let found = try EtcdIdentity(reading: entry.value, key: names.identityKey)
+        known.withLock { $0 = found }
+        return found.identity
+    }
+
+    /// Makes this the store of a new cluster. Whoever comes second gets the identity of the one that was first.
+    package func found(_ identity: StoreIdentity) async throws -> StoreIdentity {
+        let operation = "found the store in etcd"
+        let key = EtcdKeyRange(names.identityKey)
+        let new = EtcdIdentity(identity)
+        let put = EtcdRequest.object { object in
+            object.add(
+                "request_put",
+                EtcdRequest.object { put in
+                    key.add(to: &put)
+                    put.add("value", new.text)
+                })
+        }
+        let answer = try await client.write(
+            EtcdRequest.Path.transaction,
+            EtcdRequest.transaction(
+                compare: [EtcdRequest.compare(key, .create, .equal, 0)], success: [put],
+                failure: [EtcdRequest.operation(range: EtcdRequest.range(key))]), operation)
+        guard !answer.isSucceeded else {
+            known.withLock { $0 = new }
+            return identity
+        }
+        guard let entry = answer.responses.first?.entries.first else {
+            throw EtcdIdentity.missing(operation, key: names.identityKey)
+        }
+        let found = try EtcdIdentity(reading: entry.value, key: names.identityKey)
+        known.withLock { $0 = found }
+        return found.identity
+    }
+
+    // MARK: Reading
+
+    package func list(prefix: String) async throws -> StoreSnapshot {
+        let operation = "list the store in etcd"
+        try StoreLimits.check(prefix: prefix, for: operation)
+        var page = Self.page
+        // A second start is for a compaction in the middle of a long list.
+        for _ in 0..<3 {
+            var range = names.range(below: prefix)
+            var revision: UInt64 = 0
+            var entries: [StoreEntry] = []
+            pages: while true {
+                let body = EtcdRequest.range(range, limit: page, at: revision).finished
+                let answer: EtcdAnswer
+                do {
+                    answer = try await client.read(EtcdRequest.Path.range, body, operation)
+                } catch let error as StoreError {
+                    if page > 1, error.cause.contains("larger than") {
+                        page = max(page / 4, 1)
+                        continue
+                    }
+                    if revision > 0, error.cause.contains("has been compacted") { break pages }
+                    throw error
+                }
+                if revision == 0 { revision = answer.header.revision }
+                entries += answer.entries.compactMap(names.entry)
+                guard answer.hasMore, let last = answer.entries.last else {
+                    return StoreSnapshot(revision: Revision(revision), entries: Self.sorted(entries))
+                }
+                range.start = last.key + [0]
+            }
+        }
+        throw StoreError(
+            .overloaded, operation, cause: "etcd was compacted three times while it was read",
+            remedy: "Let etcd keep more of its history: --auto-compaction-retention.")
+    }
+
+    /// etcd's order is that of the keys' bytes; names of keys that are not the store's may differ from that, and be equal.
+    private static func sorted(_ entries: [StoreEntry]) -> [StoreEntry] {
+        var isSorted = true
+        for (entry, next) in zip(entries, entries.dropFirst()) where entry.key >= next.key { isSorted = false }
+        if isSorted { return entries }
+        var keys: Set<String> = []
+        return entries.filter { keys.insert($0.key).inserted }.sorted { $0.key < $1.key }
+    }
+
+    package func watch(prefix: String, after: Revision) -> AsyncThrowingStream<StoreEvent, any Error> {
+        do {
+            try StoreLimits.check(prefix: prefix, for: "watch the store in etcd")
+        } catch {
+            return AsyncThrowingStream { throw error }
+        }
+        let watch = EtcdWatch(client, names, prefix: prefix, after: after.number)
+        watches.withLock { $0[ObjectIdentifier(watch)] = watch }
+        let handle = EtcdWatchHandle(watch) { [weak self] in
+            self?.watches.withLock { $0[ObjectIdentifier(watch)] = nil }
+        }
+        return AsyncThrowingStream { try await handle.watch.next() }
+    }
+
+    // MARK: Writing
+
+    package func commit(_ transaction: StoreTransaction) async throws -> StoreOutcome {
+        let operation = "commit a transaction to etcd"
+        try StoreLimits.check(transaction)
+        try checkKeys(transaction, operation)
+        if known.withLock({ $0 }) == nil { _ = try await identity() }
+        guard let identity = known.withLock({ $0 }) else { throw EtcdIdentity.missing(operation, key: names.identityKey) }
+        let request = EtcdTransaction(transaction, names, identity)
+        let answer: EtcdAnswer
+        do {
+            answer = try await client.write(EtcdRequest.Path.transaction, request.body, operation)
+        } catch var error as StoreError where error.code == .invalid && error.remedy.contains("--max-txn-ops") {
+            error.cause += " (\(transaction.operations.count) operations, \(transaction.conditions.count) conditions and one of the store's own)"
+            throw error
+        }
+        let outcome = try request.outcome(answer, operation)
+        if case .committed(let revision) = outcome, Self.changesNothing(transaction, answer) {
+            // No watch will see this revision unless it looks.
+            for watch in watches.withLock({ Array($0.values) }) { Task { await watch.look(for: revision.number) } }
+        }
+        return outcome
+    }
+
+    private func checkKeys(_ transaction: StoreTransaction, _ operation: String) throws {
+        let isTaken =
+            transaction.operations.contains { $0.key == EtcdNames.identity }
+            || transaction.conditions.contains { condition in
+                switch condition {
+                case .absent(let key), .exists(let key), .unchanged(let key, _): key == EtcdNames.identity
+                case .quiet: false
+                }
+            }
+        guard !isTaken else {
+            throw StoreError(.invalid, operation, cause: "the key \(EtcdNames.identity) is the store's own identity")
+        }
+    }
+
+    private static func changesNothing(_ transaction: StoreTransaction, _ answer: EtcdAnswer) -> Bool {
+        !transaction.operations.contains { if case .put = $0 { true } else { false } }
+            && answer.responses.allSatisfy { $0.deleted == 0 }
+    }
+
+    // MARK: Leases
+
+    /// etcd's shortest term is about two seconds; a shorter one becomes that.
+    package func grantLease(seconds: Int) async throws -> LeaseID {
+        try StoreLimits.check(leaseSeconds: seconds)
+        let operation = "grant a lease in etcd"
+        // May be repeated: a lease that nobody knows of ends by itself.
+        let answer = try await client.read(
+            EtcdRequest.Path.grant, EtcdRequest.object { $0.add("TTL", UInt64(seconds)) }.finished, operation)
+        guard answer.id != 0, answer.term >= UInt64(seconds) else {
+            throw StoreError(
+                .badAnswer, operation, cause: "\(EtcdRequest.Path.grant) answered lease \(answer.id) of \(answer.term) s, asked for \(seconds) s")
+        }
+        return LeaseID(answer.id)
+    }
+
+    package func renewLease(_ lease: LeaseID) async throws {
+        let answer = try await client.read(
+            EtcdRequest.Path.keepAlive, EtcdRequest.object { $0.add("ID", lease.number) }.finished,
+            "renew lease \(lease.number) in etcd")
+        guard answer.term > 0 else { throw StoreError.leaseNotFound(lease, "renew") }
+    }
+
+    package func revokeLease(_ lease: LeaseID) async throws {
+        _ = try await client.write(
+            EtcdRequest.Path.revoke, EtcdRequest.object { $0.add("ID", lease.number) }.finished,
+            "revoke lease \(lease.number) in etcd")
+    }
+}

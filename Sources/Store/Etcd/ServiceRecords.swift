@@ -1,0 +1,164 @@
+import Glibc
+
+/// Where a service of a domain is: a DNS question for SRV records (RFC 2782) over UDP to the servers of /etc/resolv.conf, as libc has no
+/// function for it. Server after server is asked, each with 1 s for its answer, twice all together.
+enum ServiceRecords {
+    struct Server: Sendable, Hashable {
+        /// A numeric address.
+        var address: String
+        var port: UInt16 = 53
+    }
+
+    struct Target: Sendable, Hashable {
+        var priority: UInt16
+        var weight: UInt16
+        var port: UInt16
+        var host: String
+    }
+
+    /// The targets of a service, those to be asked first in front.
+    static func find(_ name: String, servers: [Server]? = nil) async throws -> [Target] {
+        let operation = "look up the SRV records of \(name)"
+        let servers = servers ?? configured()
+        var last = "there is no name server in /etc/resolv.conf"
+        for _ in 0..<2 {
+            for server in servers {
+                let id = UInt16.random(in: .min ... .max)
+                guard let question = question(name, id: id) else {
+                    throw StoreError(.invalid, operation, cause: "this is no domain name", remedy: "Correct the domain in etcd's address.")
+                }
+                do {
+                    return try parse(try await ask(server, question), id: id)
+                } catch let refusal as Refusal {
+                    last = "\(server.address): \(refusal.text)"
+                    guard !refusal.isFinal else { break }
+                }
+            }
+        }
+        throw StoreError(
+            .unreachable, operation, cause: last, remedy: "Check the domain in etcd's address and the name servers in /etc/resolv.conf.")
+    }
+
+    struct Refusal: Error {
+        var text: String
+        /// All servers would say the same.
+        var isFinal = false
+    }
+
+    /// The lines `nameserver ADDRESS` (resolv.conf(5)).
+    private static func configured() -> [Server] {
+        guard let file = fopen("/etc/resolv.conf", "re") else { return [] }
+        defer { fclose(file) }
+        var text = [UInt8](repeating: 0, count: 64 << 10)
+        let count = fread(&text, 1, text.count, file)
+        return servers(in: String(decoding: text[..<count], as: UTF8.self))
+    }
+
+    static func servers(in text: String) -> [Server] {
+        let servers = text.split(whereSeparator: \.isNewline).compactMap { line -> Server? in
+            let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" })
+            guard words.count >= 2, words[0] == "nameserver" else { return nil }
+            return Server(address: String(words[1]))
+        }
+        return Array(servers.prefix(3))
+    }
+
+    // MARK: The message (RFC 1035 section 4)
+
+    private static let typeSRV: UInt16 = 33
+    private static let classIN: UInt16 = 1
+
+    /// nil for what is no domain name.
+    static func question(_ name: String, id: UInt16) -> [UInt8]? {
+        // Recursion is desired; one question.
+        var message: [UInt8] = [UInt8(id >> 8), UInt8(id & 0xFF), 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+        for label in name.split(separator: ".") {
+            guard label.utf8.count < 64, label.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else { return nil }
+            message.append(UInt8(label.utf8.count))
+            message += label.utf8
+        }
+        guard message.count > 12, message.count < 12 + 254 else { return nil }
+        return message + [0, 0, UInt8(typeSRV), 0, UInt8(classIN)]
+    }
+
+    static func parse(_ message: [UInt8], id: UInt16) throws(Refusal) -> [Target] {
+        let malformed = Refusal(text: "its answer is malformed")
+        func number(_ position: Int) throws(Refusal) -> UInt16 {
+            guard position >= 0, position + 1 < message.count else { throw malformed }
+            return UInt16(message[position]) << 8 | UInt16(message[position + 1])
+        }
+        /// A name and where the next field begins. Pointers lead backwards only, so there is an end.
+        func name(_ start: Int) throws(Refusal) -> (text: String, next: Int) {
+            var labels: [String] = []
+            var (position, next, limit) = (start, -1, start)
+            while position < message.count, labels.count < 128 {
+                let length = Int(message[position])
+                if length == 0 { return (labels.joined(separator: "."), next < 0 ? position + 1 : next) }
+                if length >= 0xC0 {
+                    let target = Int(try number(position) & 0x3FFF)
+                    if next < 0 { next = position + 2 }
+                    guard target < limit else { throw malformed }
+                    (position, limit) = (target, target)
+                } else {
+                    guard length < 64, position + length < message.count else { throw malformed }
+                    labels.append(String(decoding: message[position + 1...position + length], as: UTF8.self))
+                    position += length + 1
+                }
+            }
+            throw malformed
+        }
+        guard try number(0) == id, try number(2) & 0x8000 != 0 else { throw malformed }
+        switch try number(2) & 0xF {
+        case 0: break
+        case 3: throw Refusal(text: "the name does not exist", isFinal: true)
+        case let code: throw Refusal(text: "it answers with error \(code)")
+        }
+        var position = 12
+        for _ in 0..<(try number(4)) { position = try name(position).next + 4 }
+        var targets: [Target] = []
+        for _ in 0..<(try number(6)) {
+            let fields = try name(position).next
+            let data = fields + 10
+            position = data + Int(try number(fields + 8))
+            guard position <= message.count else { throw malformed }
+            // Others, such as an alias, may stand before.
+            guard try number(fields) == typeSRV, try number(fields + 2) == classIN else { continue }
+            let host = try name(data + 6).text
+            guard !host.isEmpty else { continue }
+            targets.append(
+                Target(priority: try number(data), weight: try number(data + 2), port: try number(data + 4), host: host))
+        }
+        guard !targets.isEmpty else { throw Refusal(text: "the name has no SRV records", isFinal: true) }
+        return targets.sorted { ($0.priority, $1.weight) < ($1.priority, $0.weight) }
+    }
+
+    // MARK: One exchange
+
+    private static func ask(_ server: Server, _ question: [UInt8]) async throws -> [UInt8] {
+        var hints = addrinfo()
+        hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV
+        hints.ai_socktype = Int32(SOCK_DGRAM.rawValue)
+        var found: UnsafeMutablePointer<addrinfo>?
+        guard getaddrinfo(server.address, String(server.port), &hints, &found) == 0, let info = found else {
+            throw Refusal(text: "this is no numeric address")
+        }
+        defer { freeaddrinfo(found) }
+        let descriptor = socket(info.pointee.ai_family, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
+        guard descriptor >= 0 else { throw Refusal(text: String(cString: strerror(errno))) }
+        defer { close(descriptor) }
+        // Connected: the kernel drops what comes from others.
+        guard connect(descriptor, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0,
+            send(descriptor, question, question.count, Int32(MSG_NOSIGNAL)) == question.count
+        else { throw Refusal(text: String(cString: strerror(errno))) }
+        let deadline = ContinuousClock.now + .seconds(1)
+        var answer = [UInt8](repeating: 0, count: 4096)
+        while ContinuousClock.now < deadline {
+            let count = recv(descriptor, &answer, answer.count, 0)
+            if count > 1, answer[0] == question[0], answer[1] == question[1] { return Array(answer[..<count]) }
+            // Looked for now and then: this happens once at the start, and blocks no thread.
+            if count < 0, errno != EAGAIN, errno != EINTR { throw Refusal(text: String(cString: strerror(errno))) }
+            if count < 0 { try await Task.sleep(for: .milliseconds(10)) }
+        }
+        throw Refusal(text: "it does not answer within 1 s")
+    }
+}
