@@ -70,10 +70,10 @@ let package = Package(
         tests(
             "TLS",
             [
-                "TLS", .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+                "TLS", "TestKit", .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ]),
-        tests("HTTP", ["HTTP", "TLS"]),
+        tests("HTTP", ["HTTP", "TLS", "TestKit"]),
         tests("Store", ["Store", "HTTP"]),
         tests("Docker", ["Docker", "HTTP"]),
         tests("Telemetry", ["Telemetry", log]),

@@ -107,8 +107,9 @@ static inline void ccrypto_free_list(STACK_OF(X509) *list) { sk_X509_free(list);
 static inline int ccrypto_only_tls13(SSL_CTX *context) {
     SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-    // Buffers are given back while a connection is idle; writes may be repeated from another address.
-    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    // Buffers are given back while a connection is idle; writes may be repeated from another address; nothing is sent after the own
+    // certificate but what was given for it (OpenSSL would look for its issuers among those that are trusted, in each handshake).
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
     return SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1
         && SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 && SSL_CTX_set_num_tickets(context, 0) == 1;
 }
