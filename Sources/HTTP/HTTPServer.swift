@@ -153,7 +153,7 @@ final class ServerCore {
     func release(_ bytes: Int) { reservedBytes -= bytes }
 
     func ended(_ connection: ServerConnection) {
-        connections[ObjectIdentifier(connection)] = nil
+        guard connections.removeValue(forKey: ObjectIdentifier(connection)) != nil else { return }
         known(connection)
         if connections.isEmpty { stopping?.succeed() }
     }

@@ -68,9 +68,14 @@ final class ServerConnection: ChannelDuplexHandler {
         setTimer(TimeAmount(core.limits.idle))
     }
 
-    func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+        ended()  // of one that was closed before it was active, nothing else tells
+    }
 
-    func channelInactive(context: ChannelHandlerContext) {
+    func channelInactive(context: ChannelHandlerContext) { ended() }
+
+    private func ended() {
         if case .answering(let task) = phase { task.cancel() }
         phase = .closed
         releaseBody()

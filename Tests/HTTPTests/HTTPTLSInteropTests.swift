@@ -49,8 +49,8 @@ struct HTTPTLSInteropTests {
             let nobody = try ask(server, [])
             #expect(nobody.talk.contains("alert certificate required"), "\(nobody)")
             #expect(!nobody.output.contains("secure"))
+            #expect(await failures.codes(2) == [.protocolVersion, .noCertificate])
         }
-        #expect(failures.codes == [.protocolVersion, .noCertificate])
         withExtendedLifetime(files) {}
     }
 
@@ -85,7 +85,7 @@ struct HTTPTLSInteropTests {
             let client = HTTPClient(.tcp(host: "127.0.0.1", port: port), tls: try cluster.member())
             do {
                 let text = try await client.text("/")
-                #expect(isGood && text.contains("TLSv1.3") && text.contains("CN = tulle alpha") == true, "\(text)")
+                #expect(isGood && text.contains("Cipher is TLS_AES_256_GCM_SHA384"), "\(text)")
             } catch {
                 #expect(!isGood && (error as? HTTPError)?.tls?.code == .protocolVersion, "\(error)")
             }

@@ -61,9 +61,27 @@ func withSecureServer<Result>(
 
 /// What TLS has told a server.
 final class Failures: Sendable {
-    private let all = Mutex<[TLSError]>([])
-    func add(_ error: TLSError) { all.withLock { $0.append(error) } }
-    var codes: [TLSError.Code] { all.withLock { $0.map(\.code) } }
+    private struct State { var errors: [TLSError] = []; var waiters: [(count: Int, signal: Signal)] = [] }
+    private let state = Mutex(State())
+
+    func add(_ error: TLSError) {
+        let due = state.withLock { state in
+            state.errors.append(error)
+            return state.waiters.filter { $0.count <= state.errors.count }
+        }
+        for waiter in due { waiter.signal.set() }
+    }
+
+    /// Waits until there are that many, or the test's time is over.
+    func codes(_ count: Int) async -> [TLSError.Code] {
+        let signal = Signal()
+        let isThere = state.withLock { state in
+            state.waiters.append((count, signal))
+            return state.errors.count >= count
+        }
+        if !isThere { await signal.wait() }
+        return state.withLock { $0.errors.map(\.code) }
+    }
 }
 
 extension HTTPClient {
