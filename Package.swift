@@ -35,7 +35,7 @@ let package = Package(
         // System libraries and constants (C).
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CYaml", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
-        .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CCrypto", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
         // Values and codecs.
         target("Addressing", []),
@@ -44,7 +44,8 @@ let package = Package(
         target("Fabric", ["Addressing"]),
         // Edges.
         target("Kernel", ["CLinux", "Addressing", "Netlink", "Fabric"]),
-        target("HTTP", nio),
+        target("TLS", ["CCrypto", .product(name: "NIOCore", package: "swift-nio")]),
+        target("HTTP", nio + ["TLS"]),
         target("Store", ["CSQLite", "CCrypto", "HTTP", log]),
         target("Docker", ["HTTP", "Addressing", log]),
         target("Telemetry", ["CLinux", log]),
@@ -66,7 +67,13 @@ let package = Package(
         tests("Netlink", ["Netlink", "Addressing", "CLinux"]),
         tests("Fabric", ["Fabric", "Addressing", "TestKit"]),
         tests("Kernel", ["Kernel", "Fabric", "Netlink", "Addressing", "CLinux"]),
-        tests("HTTP", ["HTTP"]),
+        tests(
+            "TLS",
+            [
+                "TLS", "TestKit", .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+            ]),
+        tests("HTTP", ["HTTP", "TLS", "TestKit"]),
         tests("Store", ["Store", "HTTP", "TestKit"]),
         tests("Docker", ["Docker", "HTTP"]),
         tests("Telemetry", ["Telemetry", log]),

@@ -1,5 +1,6 @@
 import NIOCore
 import NIOHTTP1
+import TLS
 
 /// One request and what becomes of it, up to the answer or an error. Lives on the loop.
 ///
@@ -80,13 +81,13 @@ final class ClientCall {
     // MARK: What the connection tells
 
     /// The connection is gone.
-    func broke(_ code: HTTPError.Code, _ cause: String) {
+    func broke(_ code: HTTPError.Code, _ cause: String, tls: TLSError? = nil) {
         let isUntouched = isRepeatable && isReused && code == .closed && connection?.hasAnswerBytes == false
         connection = nil
         if isUntouched, !isAnswered {
             connect()
         } else {
-            fail(HTTPError(code, request.operation, cause: cause))
+            fail(HTTPError(code, request.operation, cause: cause, tls: tls))
         }
     }
 

@@ -111,7 +111,7 @@ final class ClientConnection: ChannelDuplexHandler {
             call?.broke(.closed, "the connection was closed before the answer was whole")
         default:
             let error = HTTPError(error, "")
-            call?.broke(error.code, error.cause)
+            call?.broke(error.code, error.cause, tls: error.tls)
         }
     }
 }

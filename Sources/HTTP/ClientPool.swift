@@ -1,18 +1,21 @@
 import NIOCore
 import NIOHTTP1
 import NIOPosix
+import TLS
 
 /// The unused connections of a client, the most recent last. Lives on the loop.
 final class ClientPool {
     let address: HTTPAddress
     let limits: HTTPClient.Limits
+    let tls: (slot: TLSContextSlot, role: TLSRole)?
     let loop: any EventLoop
     private var idle: [(connection: ClientConnection, since: NIODeadline)] = []
     private var open: [ObjectIdentifier: ClientConnection] = [:]
     private var isShutDown = false
 
-    init(_ address: HTTPAddress, limits: HTTPClient.Limits, loop: any EventLoop) {
+    init(_ address: HTTPAddress, limits: HTTPClient.Limits, tls: TLSContextSlot?, loop: any EventLoop) {
         self.address = address
+        if case .tcp(let host, _) = address, let tls { self.tls = (tls, .client(server: host)) } else { self.tls = nil }
         self.limits = limits
         self.loop = loop
     }
@@ -45,6 +48,7 @@ final class ClientPool {
         idle = []
     }
 
+    /// A new connection; with TLS, after its handshake.
     func connect(timeout: TimeAmount) -> EventLoopFuture<ClientConnection>.Isolated {
         var decoding = NIOHTTPDecoderLimitConfiguration()
         decoding.maxHeaderFieldSize = limits.headerBytes
@@ -55,6 +59,7 @@ final class ClientPool {
                 let connection = ClientConnection(pool: pool.value)
                 pool.value.open[ObjectIdentifier(connection)] = connection
                 let pipeline = channel.pipeline.syncOperations
+                if let tls = pool.value.tls { try pipeline.addHandler(TLSHandler(tls.slot, role: tls.role)) }
                 try pipeline.addHandler(ArrivalWatcher { connection.arrived() })
                 try pipeline.addHTTPClientHandlers(
                     leftOverBytesStrategy: .dropBytes, enableOutboundHeaderValidation: true,
@@ -76,6 +81,11 @@ final class ClientPool {
                 channel = tcp.connect(host: host, port: port)
             }
         }
-        return channel.assumeIsolated().flatMapThrowing { try $0.pipeline.syncOperations.handler(type: ClientConnection.self) }
+        return channel.assumeIsolated().flatMap { channel in
+            // Without TLS there is nothing to wait for.
+            let handler = try? channel.pipeline.syncOperations.handler(type: TLSHandler.self)
+            let secured = handler?.handshake.map { $0.map { _ in } } ?? channel.eventLoop.makeSucceededVoidFuture()
+            return secured.map { channel }
+        }.flatMapThrowing { try $0.pipeline.syncOperations.handler(type: ClientConnection.self) }
     }
 }

@@ -1,4 +1,5 @@
 import NIOCore
+package import TLS
 
 /// An HTTP/1.1 client of one server.
 ///
@@ -25,11 +26,12 @@ package final class HTTPClient: Sendable {
     private let limits: Limits
     private let pool: NIOLoopBoundBox<ClientPool>
 
-    package init(_ address: HTTPAddress, limits: Limits = Limits()) {
+    /// - Parameter tls: what to show and whom to trust; nil for plain HTTP, and never used on a unix socket. New connections take its context of the moment.
+    package init(_ address: HTTPAddress, limits: Limits = Limits(), tls: TLSContextSlot? = nil) {
         self.address = address
         self.limits = limits
         let loop = HTTPLoop.shared
-        pool = NIOLoopBoundBox.makeBoxSendingValue(ClientPool(address, limits: limits, loop: loop), eventLoop: loop)
+        pool = NIOLoopBoundBox.makeBoxSendingValue(ClientPool(address, limits: limits, tls: tls, loop: loop), eventLoop: loop)
     }
 
     deinit {

@@ -1,6 +1,7 @@
 import Glibc
 import NIOCore
 import NIOPosix
+import TLS
 
 /// The operating system's and NIO's errors in our words.
 extension HTTPError {
@@ -25,6 +26,14 @@ extension HTTPError {
         switch error {
         case let error as HTTPError:
             self = error
+        case let error as TLSError:
+            let code: Code
+            switch error.code {
+            case .closed, .truncated: code = .closed
+            case .timedOut: code = .timedOut
+            default: code = .notSecure
+            }
+            self.init(code, operation, cause: error.cause, tls: error)
         case let error as IOError:
             self.init(errno: error.errnoCode, operation)
         case let error as NIOConnectionError:

@@ -1,3 +1,5 @@
+package import TLS
+
 /// Why an HTTP exchange or a server's start failed.
 package struct HTTPError: Error, Equatable, Sendable, CustomStringConvertible {
     /// What kind of failure; more may be added, so a switch over it needs a default.
@@ -33,6 +35,8 @@ package struct HTTPError: Error, Equatable, Sendable, CustomStringConvertible {
         package static let badRequest = Code("badRequest", "report this as a bug")
         /// A stream of lines was asked for and the server answered something else; `response` has it.
         package static let unexpectedStatus = Code("unexpectedStatus", "read the answer's text")
+        /// TLS finds that the other side is not who it must be, or that side finds so of us; `tls` says more.
+        package static let notSecure = Code("notSecure", "see the cause")
         /// The operating system refused for another reason, which `cause` names.
         package static let system = Code("system", "see the cause")
 
@@ -50,14 +54,17 @@ package struct HTTPError: Error, Equatable, Sendable, CustomStringConvertible {
     package var response: HTTPResponse?
     /// Of a client's call: some of the request went out, so the server may have done what was asked.
     package var isSent = false
+    /// Where TLS is the cause.
+    package var tls: TLSError?
 
-    package init(_ code: Code, _ operation: String, cause: String, response: HTTPResponse? = nil) {
+    package init(_ code: Code, _ operation: String, cause: String, response: HTTPResponse? = nil, tls: TLSError? = nil) {
+        self.tls = tls
         self.code = code
         self.operation = operation
         self.cause = cause
         self.response = response
     }
 
-    package var remedy: String { code.remedy }
+    package var remedy: String { tls?.remedy ?? code.remedy }
     package var description: String { "\(operation): \(cause); \(remedy)" }
 }

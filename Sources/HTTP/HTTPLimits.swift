@@ -14,6 +14,9 @@ package struct HTTPLimits: Sendable {
     package var drain: Duration = .milliseconds(500)
     /// Connections beyond this are closed at once.
     package var connections = 2048
+    /// Of a server with TLS, within `connections`: those whose client has not shown a certificate (yet). Beyond this the oldest of them is closed, so
+    /// that a flood of connections that do nothing leaves room for members.
+    package var strangers = 256
     /// The mode of a unix socket's file.
     package var socketMode: UInt32 = 0o660
 

@@ -1,10 +1,27 @@
 import NIOCore
 import NIOHTTP1
 import NIOPosix
+package import TLS
+
+/// How a server on a TCP port uses TLS.
+package struct HTTPServerTLS: Sendable {
+    /// New connections take its context of the moment.
+    package var slot: TLSContextSlot
+    /// Clients that speak plain HTTP are served too, on the same port; handlers see it in `HTTPRequest.isSecure`.
+    package var alsoPlain: Bool
+    package var limits = TLSHandler.Limits()
+    /// Told of each connection that TLS ended, and where from; called on the event loop, so it must be quick.
+    package var failed: (@Sendable (TLSError, String) -> Void)?
+
+    package init(_ slot: TLSContextSlot, alsoPlain: Bool = false) {
+        self.slot = slot
+        self.alsoPlain = alsoPlain
+    }
+}
 
 /// An HTTP/1.1 server on a unix socket or a TCP port.
 ///
-/// A connection is accepted on `HTTPLoop` and gets a pipeline: bytes → `ArrivalWatcher` (starts the request's clock) → NIO's
+/// A connection is accepted on `HTTPLoop` and gets a pipeline: bytes → `TLSHandler` (if asked for) → `ArrivalWatcher` (starts the request's clock) → NIO's
 /// decoder → `ServerConnection`, which gathers one whole request, runs the handler in a task, and writes the answer.
 /// `ServerCore` knows all connections, so that `stop` can end them. Everything but the handlers runs on the one loop, so
 /// none of it needs a lock.
@@ -22,11 +39,16 @@ package final class HTTPServer: Sendable {
 
     /// Starts to listen. A handler's task is cancelled when its connection breaks. Without `stop` it serves until
     /// the process ends.
+    ///
+    /// - Parameter tls: nil for plain HTTP; a unix socket never uses it.
     package static func start(
-        on address: HTTPAddress, limits: HTTPLimits = HTTPLimits(), handler: @escaping HTTPHandler
+        on address: HTTPAddress, limits: HTTPLimits = HTTPLimits(), tls: HTTPServerTLS? = nil, handler: @escaping HTTPHandler
     ) async throws(HTTPError) -> HTTPServer {
         let loop = HTTPLoop.shared
-        let core = NIOLoopBoundBox.makeBoxSendingValue(ServerCore(loop: loop, limits: limits, handler: handler), eventLoop: loop)
+        var secure = tls
+        if case .unix = address { secure = nil }
+        let core = NIOLoopBoundBox.makeBoxSendingValue(
+            ServerCore(loop: loop, limits: limits, tls: secure, handler: handler), eventLoop: loop)
         let bootstrap = ServerBootstrap(group: loop)
             .serverChannelOption(.backlog, value: 512)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -81,14 +103,18 @@ extension HTTPAddress {
 final class ServerCore {
     let loop: any EventLoop
     let limits: HTTPLimits
+    let tls: HTTPServerTLS?
     let handler: HTTPHandler
     var listener: (any Channel)?
     private var connections: [ObjectIdentifier: ServerConnection] = [:]
+    /// Those whose clients are unknown, the oldest first.
+    private var strangers: [ServerConnection] = []
     private var stopping: EventLoopPromise<Void>?
     private var reservedBytes = 0
 
-    init(loop: any EventLoop, limits: HTTPLimits, handler: @escaping HTTPHandler) {
+    init(loop: any EventLoop, limits: HTTPLimits, tls: HTTPServerTLS?, handler: @escaping HTTPHandler) {
         self.loop = loop
+        self.tls = tls
         self.limits = limits
         self.handler = handler
     }
@@ -101,12 +127,21 @@ final class ServerCore {
         decoding.maxHeaderFieldSize = limits.headerBytes
         decoding.maxHeaderListSize = limits.headerBytes
         let pipeline = channel.pipeline.syncOperations
+        if let tls { try pipeline.addHandler(TLSHandler(tls.slot, role: .server, limits: tls.limits, alsoPlain: tls.alsoPlain)) }
         try pipeline.addHandler(ArrivalWatcher { connection.arrived() })
         try pipeline.configureHTTPServerPipeline(
             withPipeliningAssistance: false, withErrorHandling: false,
             withEncoderConfiguration: HTTPResponseEncoder.Configuration(), withDecoderLimitConfiguration: decoding)
         try pipeline.addHandler(connection)
         connections[ObjectIdentifier(connection)] = connection
+        guard tls != nil else { return }
+        strangers.append(connection)
+        if strangers.count > limits.strangers { strangers.removeFirst().close() }
+    }
+
+    /// Its client has shown who it is.
+    func known(_ connection: ServerConnection) {
+        if let index = strangers.firstIndex(where: { $0 === connection }) { strangers.remove(at: index) }
     }
 
     /// Room for that much more of a body; false when there is none.
@@ -118,7 +153,8 @@ final class ServerCore {
     func release(_ bytes: Int) { reservedBytes -= bytes }
 
     func ended(_ connection: ServerConnection) {
-        connections[ObjectIdentifier(connection)] = nil
+        guard connections.removeValue(forKey: ObjectIdentifier(connection)) != nil else { return }
+        known(connection)
         if connections.isEmpty { stopping?.succeed() }
     }
 

@@ -1,3 +1,5 @@
+package import TLS
+
 /// What an HTTP exchange is made of, as values. Both ends speak HTTP/1.1 with whole bodies; only the client can
 /// also read a body piece by piece (`HTTPClient.lines`).
 
@@ -49,6 +51,10 @@ package struct HTTPRequest: Sendable, Equatable {
     package var query: [String: String]
     package var fields: HTTPFields
     package var body: [UInt8]
+    /// Only at a server: the request came through TLS.
+    package var isSecure = false
+    /// Only at a server: the node that the cluster's authority has certified the client to be; nil without TLS or without such a certificate.
+    package var peer: PeerIdentity?
 
     package init(
         _ method: String, _ path: String, query: [String: String] = [:], fields: HTTPFields = [:], body: [UInt8] = []
@@ -65,6 +71,8 @@ package struct HTTPResponse: Sendable, Equatable {
     package var status: Int
     package var fields: HTTPFields
     package var body: [UInt8]
+    /// The request proved by itself (a signature) who sent it: its connection no longer counts among the strangers of `HTTPLimits`.
+    package var provesClient = false
 
     package init(status: Int, fields: HTTPFields = [:], body: [UInt8] = []) {
         self.status = status

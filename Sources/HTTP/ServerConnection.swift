@@ -1,5 +1,6 @@
 import NIOCore
 import NIOHTTP1
+import TLS
 
 /// One client's connection: gathers a request, has it answered, writes the answer, and so on.
 ///
@@ -55,6 +56,8 @@ final class ServerConnection: ChannelDuplexHandler {
     private var isInputClosed = false
     private var isReadHeld = false
     private var held: CircularBuffer<Input> = []
+    private var isSecure = false
+    private var peer: PeerIdentity?
 
     init(core: ServerCore) { self.core = core }
 
@@ -65,9 +68,14 @@ final class ServerConnection: ChannelDuplexHandler {
         setTimer(TimeAmount(core.limits.idle))
     }
 
-    func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+        ended()  // of one that was closed before it was active, nothing else tells
+    }
 
-    func channelInactive(context: ChannelHandlerContext) {
+    func channelInactive(context: ChannelHandlerContext) { ended() }
+
+    private func ended() {
         if case .answering(let task) = phase { task.cancel() }
         phase = .closed
         releaseBody()
@@ -85,7 +93,11 @@ final class ServerConnection: ChannelDuplexHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) { take(.part(unwrapInboundIn(data))) }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        if let error = error as? HTTPParserError { take(.malformed(error)) } else { close() }
+        if let error = error as? HTTPParserError { return take(.malformed(error)) }
+        if let error = error as? TLSError, let failed = core.tls?.failed {
+            failed(error, context.remoteAddress?.description ?? "an unknown address")
+        }
+        close()
     }
 
     func read(context: ChannelHandlerContext) {
@@ -93,6 +105,12 @@ final class ServerConnection: ChannelDuplexHandler {
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case TLSEvent.secured(let peer)? = event as? TLSEvent {
+            isSecure = true
+            self.peer = peer
+            if peer != nil { core.known(self) }
+            return
+        }
         guard case ChannelEvent.inputClosed? = event as? ChannelEvent else {
             return context.fireUserInboundEventTriggered(event)
         }
@@ -160,14 +178,15 @@ final class ServerConnection: ChannelDuplexHandler {
     private func answer() {
         guard let head else { return }
         guard let (path, query) = HTTPTarget.parse(head.uri) else { return refuse(400, "the request's target is malformed") }
-        let request = HTTPRequest(head.method.rawValue, path, query: query, fields: HTTPFields(head.headers), body: body)
+        var request = HTTPRequest(head.method.rawValue, path, query: query, fields: HTTPFields(head.headers), body: body)
+        (request.isSecure, request.peer) = (isSecure, peer)
         body = []
         timer?.cancel()
         let handler = core.handler
         let loop = core.loop
         let connection = NIOLoopBound(self, eventLoop: loop)
         phase = .answering(
-            Task {
+            Task { [request] in
                 let response = await handler(request)
                 loop.execute { connection.value.answered(response) }
             })
@@ -176,6 +195,7 @@ final class ServerConnection: ChannelDuplexHandler {
     private func answered(_ response: HTTPResponse) {
         guard case .answering = phase, let head else { return }
         releaseBody()
+        if response.provesClient { core.known(self) }
         if !head.isKeepAlive { isLast = true }
         send(response, to: head) { $0.sent() }
     }

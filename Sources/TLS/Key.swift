@@ -1,0 +1,71 @@
+import CCrypto
+
+/// A public key: its DER SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7).
+package struct PublicKey: Sendable, Hashable {
+    package let der: [UInt8]
+
+    /// SHA-256 of the DER, 32 bytes: what a token pins.
+    package var fingerprint: [UInt8] { Digest.sha256(der) }
+
+    init(_ key: OpaquePointer, _ operation: String) throws(TLSError) {
+        der = try OpenSSL.bytes(operation) { i2d_PUBKEY_bio($0, key) }
+    }
+
+    /// Lets `body` use the key as OpenSSL's object.
+    func withKey<Result>(_ operation: String, _ body: (OpaquePointer) throws(TLSError) -> Result) throws(TLSError) -> Result {
+        let key = try OpenSSL.reading(der, operation) { bio throws(TLSError) in
+            try Owned(d2i_PUBKEY_bio(bio, nil), operation, .malformed) { EVP_PKEY_free($0) }
+        }
+        return try body(key.pointer)
+    }
+}
+
+/// A node's or an authority's private key. Its bytes stay in OpenSSL's memory, which it overwrites when it frees them.
+package final class PrivateKey: @unchecked Sendable {
+    // SAFETY (@unchecked): an EVP_PKEY that nobody changes may be used by many threads at once (openssl-threads(7)), and nothing here changes it.
+    let pointer: OpaquePointer
+
+    private init(taking pointer: OpaquePointer) { self.pointer = pointer }
+
+    deinit { EVP_PKEY_free(pointer) }
+
+    /// A new ECDSA key on P-256.
+    package static func generate() throws(TLSError) -> PrivateKey {
+        guard let key = ccrypto_make_p256() else { throw TLSError(.library, "make a key", cause: OpenSSL.takeErrors()) }
+        return PrivateKey(taking: key)
+    }
+
+    /// From PEM, PKCS#8 or the older forms, without a password. Of any kind that OpenSSL can use in TLS.
+    package convenience init(pem: String) throws(TLSError) {
+        let operation = "read a private key"
+        let key = try OpenSSL.reading(Array(pem.utf8), operation) { bio throws(TLSError) in
+            guard let key = PEM_read_bio_PrivateKey(bio, nil, noPassword, nil) else {
+                throw TLSError(.malformed, operation, cause: "it holds no private key without a password (\(OpenSSL.takeErrors()))")
+            }
+            return key
+        }
+        self.init(taking: key)
+    }
+
+    /// PKCS#8 in PEM (RFC 5958, RFC 7468 section 10), not encrypted: keep it in a file that only root may read.
+    package func pem() throws(TLSError) -> String {
+        let bytes = try OpenSSL.bytes("write a private key") { PEM_write_bio_PKCS8PrivateKey($0, pointer, nil, nil, 0, nil, nil) }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    package func publicKey() throws(TLSError) -> PublicKey { try PublicKey(pointer, "read a key's public half") }
+}
+
+enum Digest {
+    static func sha256(_ bytes: [UInt8]) -> [UInt8] {
+        var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
+        _ = SHA256(bytes, bytes.count, &digest)
+        return digest
+    }
+
+    /// Two lower-case digits for each byte.
+    static func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
+        let digits = Array("0123456789abcdef".utf8)
+        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    }
+}
