@@ -73,7 +73,7 @@ let package = Package(
                 "TLS", "TestKit", .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ]),
-        tests("HTTP", ["HTTP", "TLS", "TestKit"]),
+        tests("HTTP", ["HTTP", "TLS", "TestKit"] + nio),
         tests("Store", ["Store", "HTTP", "TestKit"]),
         tests("Docker", ["Docker", "HTTP"]),
         tests("Telemetry", ["Telemetry", log]),

@@ -117,6 +117,8 @@ static inline int ccrypto_only_tls13(SSL_CTX *context) {
 static inline int ccrypto_add_chain(SSL_CTX *context, X509 *certificate) {
     return (int)SSL_CTX_add1_chain_cert(context, certificate);
 }
+/// Sends one's own certificate alone.
+static inline void ccrypto_send_no_chain(SSL *ssl) { SSL_clear_chain_certs(ssl); }
 /// At most that many bytes of certificates from the peer.
 static inline void ccrypto_limit_chain(SSL_CTX *context, long bytes) { SSL_CTX_set_max_cert_list(context, bytes); }
 /// Names the server in the ClientHello (RFC 6066 section 3).

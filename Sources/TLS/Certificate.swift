@@ -81,11 +81,11 @@ package struct Certificate: Sendable, Hashable {
 
     init(_ certificate: OpaquePointer) throws(TLSError) {
         let operation = "read a certificate"
-        guard let key = X509_get0_pubkey(certificate) else {
+        guard X509_get0_pubkey(certificate) != nil else {
             throw TLSError(.malformed, operation, cause: "its public key cannot be read (\(OpenSSL.takeErrors()))")
         }
         der = try OpenSSL.bytes(operation) { i2d_X509_bio($0, certificate) }
-        publicKey = try PublicKey(key, operation)
+        publicKey = try PublicKey(ofCertificate: certificate, operation)
         serial = try Certificate.digits(X509_get0_serialNumber(certificate), operation)
         notBefore = try CertificateTime.seconds(X509_get0_notBefore(certificate), operation)
         notAfter = try CertificateTime.seconds(X509_get0_notAfter(certificate), operation)

@@ -11,6 +11,17 @@ package struct PublicKey: Sendable, Hashable {
         der = try OpenSSL.bytes(operation) { i2d_PUBKEY_bio($0, key) }
     }
 
+    /// As it is in the certificate, without OpenSSL's search for an encoder: that takes longer than a signature.
+    init(ofCertificate certificate: OpaquePointer, _ operation: String) throws(TLSError) {
+        let info = X509_get_X509_PUBKEY(certificate)
+        let count = i2d_X509_PUBKEY(info, nil)
+        guard let info, count > 0 else { throw TLSError(.malformed, operation, cause: OpenSSL.takeErrors()) }
+        der = [UInt8](unsafeUninitializedCapacity: Int(count)) { room, written in
+            var next = room.baseAddress
+            written = Int(max(0, i2d_X509_PUBKEY(info, &next)))
+        }
+    }
+
     /// Lets `body` use the key as OpenSSL's object.
     func withKey<Result>(_ operation: String, _ body: (OpaquePointer) throws(TLSError) -> Result) throws(TLSError) -> Result {
         let key = try OpenSSL.reading(der, operation) { bio throws(TLSError) in

@@ -34,7 +34,8 @@ package final class TLSContext: @unchecked Sendable {
     package struct Own: Sendable {
         package var certificate: Certificate
         package var key: PrivateKey
-        /// Sent after the certificate. With its authority in it a joiner can verify by the fingerprint alone.
+        /// Sent after the certificate, but not by a member to a member's server, which has the authorities. With its authority in it a joiner
+        /// can verify the server by the fingerprint alone.
         package var chain: [Certificate]
 
         package init(certificate: Certificate, key: PrivateKey, chain: [Certificate] = []) {

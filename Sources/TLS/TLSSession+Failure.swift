@@ -33,7 +33,7 @@ extension TLSSession {
         let name = "alert \(number), \(String(cString: SSL_alert_desc_string_long(number)))"
         switch number {
         case SSL_AD_CERTIFICATE_REVOKED:
-            return failure(.refusedByPeer, "the other side refuses this node: it was removed from the cluster (\(name))")
+            return failure(.refusedByPeer, "the other side refuses this node: it was removed from the cluster, or is barred (\(name))")
         case SSL_AD_CERTIFICATE_EXPIRED:
             return failure(.refusedByPeer, "the other side finds that our certificate has ended (\(name)); its clock says so, or ours is behind")
         case SSL_AD_UNKNOWN_CA:

@@ -55,7 +55,7 @@ extension TLSSession {
         let chain = X509_STORE_CTX_get0_untrusted(store)
         for index in stride(from: 1, to: min(ccrypto_chain_count(chain), 10), by: 1) {
             guard let candidate = ccrypto_chain_at(chain, index), X509_check_ca(candidate) == 1,
-                let key = X509_get0_pubkey(candidate), let publicKey = try? PublicKey(key, "read an authority's key")
+                let publicKey = try? PublicKey(ofCertificate: candidate, "read an authority's key")
             else { continue }
             if publicKey.fingerprint == fingerprint { return candidate }
         }
