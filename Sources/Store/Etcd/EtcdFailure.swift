@@ -79,7 +79,8 @@ struct EtcdFailure: Error {
         if says("database space exceeded") {
             return error(
                 .full,
-                "Compact and defragment etcd, then clear its alarm: etcdctl compact REVISION; etcdctl defrag --cluster; etcdctl alarm disarm.")
+                "Compact and defragment etcd, then clear its alarm: etcdctl compact REVISION; etcdctl defrag --cluster; "
+                    + "etcdctl alarm disarm.")
         }
         if says("too many operations in txn") {
             return error(.invalid, "Start every member of etcd with --max-txn-ops=1024 (or more).")
@@ -96,12 +97,18 @@ struct EtcdFailure: Error {
         if says("permission denied") || code == 7 {
             return error(
                 .permission,
-                "Give \(who) a role of etcd's with the right to read and write the prefix: etcdctl role grant-permission ROLE --prefix=true readwrite PREFIX.")
+                "Give \(who) a role of etcd's with the right to read and write the prefix: "
+                    + "etcdctl role grant-permission ROLE --prefix=true readwrite PREFIX.")
         }
-        if isStaleToken { return error(.permission, "Check user and password, and that all members of etcd use the same --auth-token.") }
-        if says("too many requests") || code == 8 { return error(.overloaded, "Try again in a moment; if it repeats, etcd's disk may be too slow.") }
+        if isStaleToken {
+            return error(.permission, "Check user and password, and that all members of etcd use the same --auth-token.")
+        }
+        if says("too many requests") || code == 8 {
+            return error(.overloaded, "Try again in a moment; if it repeats, etcd's disk may be too slow.")
+        }
         if isMembersFault {
-            let remedy = "Check etcd's members (etcdctl endpoint status --cluster); whether it was done is unknown until the store is read again."
+            let remedy =
+                "Check etcd's members (etcdctl endpoint status --cluster); whether it was done is unknown until the store is read again."
             return error(code == 4 || says("timed out", "deadline exceeded") ? .timedOut : .unreachable, remedy)
         }
         if status == 404 && code != 5 || status == 405 {

@@ -140,7 +140,7 @@ package final class EtcdStore: Store {
         do {
             answer = try await client.write(EtcdRequest.Path.transaction, request.body, operation)
         } catch var error as StoreError where error.code == .invalid && error.remedy.contains("--max-txn-ops") {
-            error.cause += " (\(transaction.operations.count) operations, \(transaction.conditions.count) conditions and one of the store's own)"
+            error.cause += " (\(transaction.operations.count) operations, \(transaction.conditions.count) conditions, one of the store's own)"
             throw error
         }
         let outcome = try request.outcome(answer, operation)
@@ -181,7 +181,8 @@ package final class EtcdStore: Store {
             EtcdRequest.Path.grant, EtcdRequest.object { $0.add("TTL", UInt64(seconds)) }.finished, operation)
         guard answer.id != 0, answer.term >= UInt64(seconds) else {
             throw StoreError(
-                .badAnswer, operation, cause: "\(EtcdRequest.Path.grant) answered lease \(answer.id) of \(answer.term) s, asked for \(seconds) s")
+                .badAnswer, operation,
+                cause: "\(EtcdRequest.Path.grant) answered lease \(answer.id) of \(answer.term) s, asked for \(seconds) s")
         }
         return LeaseID(answer.id)
     }

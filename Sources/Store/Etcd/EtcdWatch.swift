@@ -116,7 +116,8 @@ actor EtcdWatch {
                 await waitForRoom()
                 guard end == nil else { return }
             }
-            throw StoreError(.unreachable, operation, cause: "\(opened.endpoint.address) ended the watch", remedy: "Check etcd's members.")
+            throw StoreError(
+                .unreachable, operation, cause: "\(opened.endpoint.address) ended the watch", remedy: "Check etcd's members.")
         } catch is Missed {
             put(.missed)
             finish(.success(()))
@@ -181,7 +182,10 @@ actor EtcdWatch {
         }
         pending += answer.events
         // A fragment's last revision may go on in the next.
-        let complete = answer.isFragment ? pending.lastIndex { $0.entry.modified != pending.last?.entry.modified }.map { $0 + 1 } ?? 0 : pending.count
+        var complete = pending.count
+        if answer.isFragment, let last = pending.last {
+            complete = pending.lastIndex { $0.entry.modified != last.entry.modified }.map { $0 + 1 } ?? 0
+        }
         let events = Array(pending[..<complete])
         pending.removeFirst(complete)
         try deliver(events)
@@ -266,7 +270,8 @@ actor EtcdWatch {
             guard present > position else { return owed = nil }
             if isJudging, owed == position {
                 throw StoreError(
-                    .timedOut, operation, cause: "\(stream.endpoint.address) has changes since revision \(position) and does not send them")
+                    .timedOut, operation,
+                    cause: "\(stream.endpoint.address) has changes since revision \(position) and does not send them")
             }
             let found = try await client.difference(in: keys, since: before, at: stream.endpoint, operation, client.patience.attempt)
             guard end == nil, position == before else { return }

@@ -8,7 +8,7 @@ struct EtcdLeaseTests {
     @Test("the keys of a lease vanish at one revision when nobody renews it, and those put again without it stay")
     func expiry() async throws {
         try await withEtcd { _, store in
-            let lease = try await store.grantLease(seconds: 1)
+            let lease = try await store.grantLease(seconds: 3)
             let kept = try await store.grantLease(seconds: 60)
             try await store.write(.put("b", lease: lease))
             try await store.write(.put("a", lease: lease))
@@ -31,8 +31,8 @@ struct EtcdLeaseTests {
     @Test("a lease that is renewed lives on")
     func renewal() async throws {
         try await withEtcd { _, store in
-            let short = try await store.grantLease(seconds: 1)
-            let renewed = try await store.grantLease(seconds: 1)
+            let short = try await store.grantLease(seconds: 2)
+            let renewed = try await store.grantLease(seconds: 2)
             try await store.write(.put("short", lease: short))
             let last = try await store.write(.put("renewed", lease: renewed))
             let keeper = Task {
@@ -45,7 +45,7 @@ struct EtcdLeaseTests {
             #expect(try await reader.next().map { "\($0)".contains("short") } == true)
             #expect(try await store.list(prefix: "").entries.map(\.key) == ["renewed"])
             keeper.cancel()
-            try await keeper.value
+            _ = await keeper.result
             #expect(try await reader.next().map { "\($0)".contains("renewed") } == true)
         }
     }
