@@ -46,13 +46,14 @@ let package = Package(
         target("Kernel", ["CLinux", "Addressing", "Netlink", "Fabric"]),
         target("TLS", ["CCrypto", .product(name: "NIOCore", package: "swift-nio")]),
         target("HTTP", nio + ["TLS"]),
-        target("Store", ["CSQLite", "CCrypto", "HTTP", log]),
+        target("Store", ["CSQLite", "CCrypto", "HTTP", "TLS", log]),
         target("Docker", ["HTTP", "Addressing", log]),
         target("Telemetry", ["CLinux", log]),
         target("LocalAPI", ["HTTP"]),
         // Wiring and program.
         target("Agent", [
-            "Addressing", "Fabric", "Kernel", "Netlink", "HTTP", "Store", "Docker", "Telemetry", "LocalAPI", "CYaml", "CLinux", log,
+            "Addressing", "Fabric", "Kernel", "Netlink", "TLS", "HTTP", "Store", "Docker", "Telemetry", "LocalAPI", "CYaml", "CLinux",
+            log,
         ]),
         .executableTarget(
             name: "tulle",

@@ -30,6 +30,7 @@ package struct Configuration: Equatable, Sendable {
     package var scope = NetworkScope.local
     package var forgetAfter: Duration = .seconds(7 * 86_400)
     package var lease: Duration = .seconds(600)
+    package var certificateLifetime: Duration = .seconds(30 * 86_400)
     /// What is odd and was ignored; for the log.
     package var warnings: [String] = []
 

@@ -43,6 +43,7 @@ extension ConfigurationOption {
     package static let all = [
         config, nodeName, stateDirectory, runDirectory, underlay, store, listen, join, token, dockerSocket, pluginDirectory,
         logLevel, logFormat, vxlanPort, vniBase, scope, forgetAfter, lease,
+        certificateLifetime,
     ]
 
     package static let config = ConfigurationOption(
@@ -85,8 +86,8 @@ extension ConfigurationOption {
 
     package static let token = ConfigurationOption(
         "token", "TOKEN",
-        "The cluster's secret, as `tulle token show` prints it; better as a variable or in the file, where `ps` does not show it",
-        standard: "made by the first agent, remembered by all", allowed: "16 to 256 printable characters without blanks", isSecret: true,
+        "What lets this host join, as `tulle token create` prints it; better as a variable or in the file, where `ps` does not show it",
+        standard: "none; counts on the first start only", allowed: "16 to 256 printable characters without blanks", isSecret: true,
         parse: ConfigurationValue.token, set: { $0.token = $1 })
 
     package static let dockerSocket = ConfigurationOption(
@@ -119,6 +120,12 @@ extension ConfigurationOption {
         "scope", "local|global",
         "What Docker is told about the networks' reach; global is for engines with a cluster store of their own; the same on every node",
         standard: "local", allowed: "local or global", parse: { NetworkScope(rawValue: $0) }, set: { $0.scope = $1 })
+
+    package static let certificateLifetime = ConfigurationOption(
+        "certificate-lifetime", "DURATION",
+        "How long a node's certificate is good for, on the host that has the authority; it is renewed when a third is left", standard: "30d",
+        allowed: "a duration from 1s to 3650d, such as 90d", parse: { ConfigurationValue.duration($0, upToDays: 3650) },
+        set: { $0.certificateLifetime = $1 })
 
     package static let forgetAfter = ConfigurationOption(
         "forget-after", "DURATION", "How long a removed network is remembered for nodes that are away; the same on every node",

@@ -20,6 +20,7 @@ extension Controller {
                     if isMissed { try await listAll() }
                 }
             } catch {
+                if let error = error as? StoreError, error.code == .removed { await learnRemoval() }
                 noteStore(failure: "\(error)")
             }
             try? await Task.sleep(for: pause)

@@ -18,6 +18,8 @@ extension Controller {
         if let uses, !(1...1_000_000).contains(uses) {
             throw AgentError(.invalid, operation, cause: "\(uses) nodes cannot join with it", remedy: "give --uses a number from 1 on")
         }
+        // Just started: the record is being read.
+        _ = await wait(within: .seconds(3)) { $0.view.authority != nil }
         guard let authority = view.authority, let token = JoinToken(authority: authority.fingerprint) else {
             throw AgentError(
                 .setup, operation, cause: "the cluster has no certificate authority yet",

@@ -12,7 +12,7 @@ struct LocalServer: Sendable {
     let kernel: LinuxKernel
     let engine: EngineSync?
     let metrics: AgentMetrics
-    let token: String
+    let keys: PeerKeys
     let access: StoreAccess
 
     var handler: HTTPHandler {
@@ -26,7 +26,14 @@ struct LocalServer: Sendable {
                 PlanReport(namespace: "\(namespace)", steps: steps.map { "\($0)" })
             }
         }
-        on(.token, &router) { TokenReport(token: token, join: await controller.me.agent) }
+        on(.token, &router) {
+            guard let token = keys.present.token else {
+                throw AgentError(
+                    .unknown, "show the shared secret", cause: "this cluster has none: its nodes have certificates",
+                    remedy: "'tulle token create' makes a token with which hosts join")
+            }
+            return TokenReport(token: token.text, join: await controller.me.agent)
+        }
         on(.tokenCreate, &router) { (request: TokenRequest) in
             let (token, object) = try await controller.createToken(ttl: request.ttl, uses: request.uses)
             return NewTokenReport(

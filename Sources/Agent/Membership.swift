@@ -6,8 +6,12 @@ import Fabric
 package struct Membership: Codable, Sendable {
     package var v = storeFormat
     package var cluster: String
-    /// The cluster's shared secret.
-    package var token: String
+    /// The secret that agents of version 0.1 share; nil: certificates only.
+    package var token: String?
+    /// The secret opens nothing any more.
+    package var isSealed: Bool?
+    /// Where the store is, if it is no agent's: etcd's address, with its user and password.
+    package var storeURL: String?
     /// The agent that serves the store; nil: this one.
     package var storeHost: String?
     package var storePort: Int?
@@ -24,41 +28,26 @@ package struct Membership: Codable, Sendable {
         try table.sync()
     }
 
+    init(_ invitation: ClusterInvitation, joined address: HTTPAddress) {
+        cluster = invitation.cluster
+        storeURL = invitation.storeURL
+        if invitation.storeURL == nil { (storeHost, storePort) = (invitation.storeHost, invitation.storePort) }
+        peers = [address.description]
+    }
+
+    init(cluster: String) {
+        self.cluster = cluster
+        isSealed = true
+        peers = []
+    }
+
+    var secret: ClusterToken? {
+        get throws { try isSealed == true ? nil : token.map { try ClusterToken(parsing: $0) } }
+    }
+
     package var storeAddress: HTTPAddress? {
         guard let storeHost, let storePort else { return nil }
         return .tcp(host: storeHost, port: storePort)
-    }
-}
-
-extension Membership {
-    /// The remembered membership, or a new one: by joining, or by making a cluster.
-    static func obtain(
-        _ configuration: Configuration, table: LocalTable, files: StateDirectory
-    ) async throws -> (Membership, ClusterInvitation?) {
-        if let known = try Membership.load(table) { return (known, nil) }
-        if let join = configuration.join {
-            guard let token = configuration.token else {
-                throw AgentError(
-                    .setup, "join the cluster at \(join)", cause: "no token was given",
-                    remedy: "add --token with what 'tulle token show' prints on the first host")
-            }
-            let (membership, invitation) = try await Joining.ask(join, token: token)
-            try membership.save(table)
-            return (membership, invitation)
-        }
-        let store = try await EmbeddedStore.open(path: files.path("store.db"), create: true)
-        let cluster = await store.identity().cluster
-        let isUsed = try await store.list(prefix: "").revision > .zero
-        await store.close()
-        guard !isUsed else {
-            throw AgentError(
-                .setup, "start", cause: "\(files.path("store.db")) holds a cluster's record and agent.db beside it, with its token, is missing",
-                remedy: "restore agent.db; or, to begin a new cluster, move store.db away")
-        }
-        let membership = Membership(
-            cluster: cluster, token: ClusterToken.new().text, storeHost: nil, storePort: nil, peers: [])
-        try membership.save(table)
-        return (membership, nil)
     }
 }
 
@@ -80,6 +69,8 @@ package struct ClusterInvitation: Codable, Sendable {
     package var storePort: Int
     package var vxlanPort: UInt16
     package var vniBase: UInt32
+    /// Only if the store is no agent's.
+    package var storeURL: String?
 
     var storeAddress: HTTPAddress { .tcp(host: storeHost, port: storePort) }
 }
@@ -88,6 +79,7 @@ package enum Joining {
     static func invitation(_ client: PeerClient, timeout: Duration) async throws -> ClusterInvitation {
         let operation = "ask \(client.address) for the cluster"
         let answer = try await client.send(HTTPRequest("GET", ClusterInvitation.path), timeout: timeout)
+        if let failure = answer.failure { throw failure }
         guard answer.status == 200, let invitation = try? StoredJSON.decode(ClusterInvitation.self, answer.body),
             (1...65_535).contains(invitation.storePort)
         else {
@@ -98,26 +90,26 @@ package enum Joining {
         return invitation
     }
 
-    /// Asks a member of the cluster; what comes back is authenticated with the token.
+    /// Asks a member of a cluster of version 0.1; what comes back is authenticated with its shared secret.
     package static func ask(_ address: HTTPAddress, token text: String) async throws -> (Membership, ClusterInvitation) {
         let operation = "join the cluster at \(address)"
         let token: ClusterToken
         do { token = try ClusterToken(parsing: text) } catch {
-            throw AgentError(.setup, operation, cause: error.cause, remedy: "copy the token from 'tulle token show' on the first host")
+            throw AgentError(.setup, operation, cause: error.cause, remedy: "copy the token again, whole, as 'tulle token create' printed it")
         }
         let invitation: ClusterInvitation
         do {
             invitation = try await Self.invitation(PeerClient(address, token: token), timeout: .seconds(5))
         } catch let error as StoreError {
             let remedy = switch error.code {
-            case .wrongToken, .notAuthentic: "copy the token from 'tulle token show' on that host"
+            case .wrongToken: "copy the token from 'tulle token show' on that host"
+            case .notAuthentic: "make a token there with 'tulle token create'; the shared secret of version 0.1 opens a newer cluster no more"
             default: "see that an agent runs there and that TCP port \(address.port ?? 7940) is open between the hosts"
             }
             throw AgentError(.setup, operation, cause: error.cause, remedy: remedy)
         }
-        let membership = Membership(
-            cluster: invitation.cluster, token: token.text, storeHost: invitation.storeHost,
-            storePort: invitation.storePort, peers: [address.description])
+        var membership = Membership(invitation, joined: address)
+        membership.token = token.text
         return (membership, invitation)
     }
 }

@@ -8,17 +8,19 @@ import Store
 actor PeerListener {
     /// As given with `--listen`; nil: the underlay's address, the default port.
     private nonisolated let fixed: ListenAddress?
+    private var tls: HTTPServerTLS?
     private nonisolated let handler: HTTPHandler
     private var server: HTTPServer
     private var bound: ListenAddress
     private(set) var advertised: ListenAddress
 
-    init(_ fixed: ListenAddress?, underlay: IPAddress, handler: @escaping HTTPHandler) async throws {
+    init(_ fixed: ListenAddress?, underlay: IPAddress, tls: HTTPServerTLS?, handler: @escaping HTTPHandler) async throws {
+        self.tls = tls
         self.fixed = fixed
         self.handler = handler
         advertised = Self.advertised(fixed, underlay: underlay)
         bound = fixed ?? advertised
-        server = try await Self.serve(on: bound, handler)
+        server = try await Self.serve(on: bound, tls, handler)
     }
 
     /// What others are told must lead here.
@@ -34,7 +36,7 @@ actor PeerListener {
         let wanted = Self.advertised(fixed, underlay: underlay)
         let place = fixed ?? wanted
         if place != bound {
-            let new = try await Self.serve(on: place, handler)
+            let new = try await Self.serve(on: place, tls, handler)
             let old = server
             (server, bound) = (new, place)
             // Its idle connections lead nowhere any more.
@@ -43,9 +45,17 @@ actor PeerListener {
         advertised = wanted
     }
 
+    /// Speaks TLS too, from this node's first certificate on. Connections are made anew.
+    func secure(_ tls: HTTPServerTLS) async throws {
+        guard self.tls == nil else { return }
+        await server.stop()
+        server = try await Self.serve(on: bound, tls, handler)
+        self.tls = tls
+    }
+
     func stop() async { await server.stop() }
 
-    private static func serve(on listen: ListenAddress, _ handler: @escaping HTTPHandler) async throws -> HTTPServer {
+    private static func serve(on listen: ListenAddress, _ tls: HTTPServerTLS?, _ handler: @escaping HTTPHandler) async throws -> HTTPServer {
         var limits = HTTPLimits()
         // A transaction as JSON, each byte escaped at worst.
         limits.bodyBytes = 4 * StoreLimits.transactionBytes
@@ -53,7 +63,7 @@ actor PeerListener {
         limits.connections = 4_096
         let failure: any Error
         do {
-            return try await HTTPServer.start(on: listen.http, limits: limits, handler: handler)
+            return try await HTTPServer.start(on: listen.http, limits: limits, tls: tls, handler: handler)
         } catch {
             failure = error
         }

@@ -1,32 +1,65 @@
-/// What an agent answers to others, on its TCP port: where the store is, and the store itself where it has it. Nothing answers without the
-/// cluster's token.
+/// What an agent answers to others, on its TCP port, over TLS: where the store is, and the store itself where it has it; to hosts without a certificate, how
+/// to join; to nodes, their next certificate. Nothing else answers without a certificate of the cluster's, or, until the cluster is
+/// sealed, the secret that agents of version 0.1 share. Nodes that were removed are answered so and nothing else.
+import Addressing
 import Fabric
 import HTTP
 import Store
+import TLS
 
 struct PeerService: Sendable {
     let cluster: String
     let controller: Controller
     let access: StoreAccess
-    let token: ClusterToken
+    let keys: PeerKeys
+    /// Where this node has the authority.
+    let signer: Signer?
 
     var handler: HTTPHandler {
         var router = HTTPRouter()
-        router.on("GET", ClusterInvitation.path) { _ in await invitation() }
+        router.on("GET", ClusterInvitation.path) { _ in
+            guard let invitation = await invitation(), let body = try? StoredJSON.encode(invitation) else {
+                return .text("cannot tell where the store is", status: 500)
+            }
+            return .json(body)
+        }
         router.on("POST", StoreAnnouncement.path) { await announced($0) }
+        router.on("POST", CertificateOrder.path) { await certificate($0) }
+        router.on("POST", AdmissionRequest.path) { await join($0) }
         if let store = access.embedded { StoreService(store).addRoutes(to: &router) }
         let routes = router
-        return PeerAuthenticator(token: token).protecting { await routes.answer($0) }
+        let members: HTTPHandler = { await routes.answer($0) }
+        let old = keys.present.token.map { PeerAuthenticator(token: $0).protecting(members) }
+        return { await answer($0, members: members, old: old) }
     }
 
-    private func invitation() async -> HTTPResponse {
+    private func answer(_ request: HTTPRequest, members: HTTPHandler, old: HTTPHandler?) async -> HTTPResponse {
+        guard request.isSecure else {
+            if let old, keys.present.token != nil { return await old(request) }
+            return .text("this cluster takes certificates only: upgrade that agent, or join it again\n", status: 403)
+        }
+        guard let peer = request.peer else {
+            if request.method == "POST", request.path == AdmissionRequest.path { return await join(request) }
+            return .failure(
+                StoreError(
+                    .notAuthentic, "\(request.method) \(request.path)", cause: "no certificate of the cluster's was shown",
+                    remedy: "Join the cluster first."), status: 403)
+        }
+        if await controller.isRemoved(peer.node) { return removal(request) }
+        let response = await members(request)
+        // It may have been removed while it waited for a change.
+        return await controller.isRemoved(peer.node) ? removal(request) : response
+    }
+
+    private func removal(_ request: HTTPRequest) -> HTTPResponse {
+        .failure(StoreError(.removed, "\(request.method) \(request.path)", cause: "this node was removed from the cluster"), status: 403)
+    }
+
+    private func invitation() async -> ClusterInvitation? {
         let (here, settings) = await (controller.me.agent, controller.settings)
-        guard case .tcp(let host, let port)? = access.locator?.address ?? ConfigurationValue.join(here),
-            let body = try? StoredJSON.encode(
-                ClusterInvitation(
-                    cluster: cluster, storeHost: host, storePort: port, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase))
-        else { return .text("cannot tell where the store is", status: 500) }
-        return .json(body)
+        guard case .tcp(let host, let port)? = access.locator?.address ?? ConfigurationValue.join(here) else { return nil }
+        return ClusterInvitation(
+            cluster: cluster, storeHost: host, storePort: port, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase)
     }
 
     private func announced(_ request: HTTPRequest) async -> HTTPResponse {
@@ -36,5 +69,103 @@ struct PeerService: Sendable {
         guard let locator = access.locator else { return .text("this agent does not follow another's store", status: 409) }
         let isMoved = await locator.move(to: .tcp(host: place.host, port: place.port))
         return isMoved ? .text("known") : .text("the cluster's store does not answer there", status: 409)
+    }
+
+    // MARK: Certificates
+
+    private func join(_ request: HTTPRequest) async -> HTTPResponse {
+        let operation = "join the cluster"
+        return await refusing(operation) {
+            guard let order = try? StoredJSON.decode(AdmissionRequest.self, request.body) else {
+                throw AgentError(.invalid, operation, cause: "the request is not one to join", remedy: "see that the versions of both agents fit")
+            }
+            guard let signer else { return try await forward(request, operation) }
+            guard let invitation = await invitation() else {
+                throw AgentError(.setup, operation, cause: "this node does not know where the store is", remedy: "try again")
+            }
+            try await controller.admit(order, operation)
+            let certificate = try signer.sign(CertificateRequest(pem: order.request), node: order.node.description, name: order.name)
+            return .json(try StoredJSON.encode(
+                AdmissionAnswer(invitation: invitation, certificate: try certificate.pem(), authorities: [try signer.authority.certificate.pem()])))
+        }
+    }
+
+    private func certificate(_ request: HTTPRequest) async -> HTTPResponse {
+        let operation = "get a certificate"
+        return await refusing(operation) {
+            guard let order = try? StoredJSON.decode(CertificateOrder.self, request.body) else {
+                throw AgentError(.invalid, operation, cause: "the request is not one for a certificate", remedy: "see that the versions of both agents fit")
+            }
+            guard let signer else {
+                throw AgentError(.setup, operation, cause: "this node has no authority", remedy: "ask the node that has it")
+            }
+            // Whoever comes with the old secret is known as a member, and by nothing else.
+            guard request.peer == nil || request.peer?.node == order.node.description else {
+                throw AgentError(.invalid, operation, cause: "it is for another node than the one that asks", remedy: "report this")
+            }
+            let certificate = try signer.sign(CertificateRequest(pem: order.request), node: order.node.description, name: order.name)
+            return .json(try StoredJSON.encode(
+                CertificateAnswer(certificate: try certificate.pem(), authorities: [try signer.authority.certificate.pem()])))
+        }
+    }
+
+    /// To the node that has the authority; the token is what counts, whoever carries it.
+    private func forward(_ request: HTTPRequest, _ operation: String) async throws -> HTTPResponse {
+        guard let address = await controller.signerAddress() else {
+            throw AgentError(
+                .setup, operation, cause: "this node does not know which one has the cluster's authority", remedy: "join by the cluster's first host")
+        }
+        var onward = HTTPRequest("POST", AdmissionRequest.path, body: request.body)
+        onward.fields["Content-Type"] = "application/json"
+        do { return try await PeerClient(address, keys: keys).send(onward, timeout: .seconds(8), isRepeatable: false) } catch let error as StoreError {
+            throw AgentError(
+                .storeAway, operation, cause: "the node with the cluster's authority does not answer: \(error.cause)", remedy: "start its agent at \(address)")
+        }
+    }
+
+    private func refusing(_ operation: String, _ body: () async throws -> HTTPResponse) async -> HTTPResponse {
+        do { return try await body() } catch {
+            let refusal = switch error {
+            case let error as AgentError:
+                StoreError(.init(rawValue: error.code.rawValue), operation, cause: error.cause, remedy: error.remedy)
+            case let error as TLSError: StoreError(.invalid, operation, cause: error.cause, remedy: error.remedy)
+            default: StoreError(.inputOutput, operation, cause: "\(error)")
+            }
+            return .failure(refusal, status: 403)
+        }
+    }
+}
+
+extension Controller {
+    /// - Parameter node: a UUID in lower case.
+    func isRemoved(_ node: String) -> Bool { NodeID(node).map { view.removed[$0] != nil } ?? true }
+
+    /// Where the node listens that has the authority.
+    func signerAddress() -> HTTPAddress? {
+        view.authority.flatMap { view.nodes[$0.node] }.flatMap { ConfigurationValue.join($0.agent) }
+    }
+
+    /// Whether that host may join; takes a use of its token.
+    func admit(_ order: AdmissionRequest, _ operation: String) async throws {
+        let now = wallSeconds()
+        guard abs(now.subtractingReportingOverflow(order.time).partialValue) <= Joining.clockSkew else {
+            throw AgentError(
+                .setup, operation, cause: "the clocks differ: the joining host's says \(order.time), \(me.name)'s says \(now) (seconds since 1970)",
+                remedy: "set them, as by NTP: certificates depend on them")
+        }
+        guard view.nodes[order.node] == nil, view.removed[order.node] == nil else {
+            throw AgentError(
+                .conflict, operation, cause: "node \(order.node) is known to the cluster already: this machine is a copy of it, or its state is an old one",
+                remedy: "run 'tulle reset' there and join again")
+        }
+        if let other = view.nodes.values.first(where: { $0.name == order.name }) {
+            throw AgentError(
+                .conflict, operation, cause: "the name \(order.name) is taken by node \(other.id) at \(other.agent)",
+                remedy: "join with another --node-name; or, if that node is gone for good, run 'tulle node remove \(order.name)' first")
+        }
+        guard ConfigurationValue.nodeName(order.name) != nil else {
+            throw AgentError(.invalid, operation, cause: "the name is none", remedy: "give --node-name letters, digits, '.', '-' and '_'")
+        }
+        try await spendToken(proof: order.proof, operation)
     }
 }

@@ -34,7 +34,7 @@ package enum ResetProgram {
                 .kernel, operation, cause: failures.map { "\($0.step): \($0.reason)" }.joined(separator: "; "),
                 remedy: "mend that and run 'tulle reset' again; the state files were kept")
         }
-        if let table { await leave(table, out) }
+        if let table { await leave(table, files, out) }
         removeFiles(configuration)
         out("removed the state in \(configuration.stateDirectory)")
     }
@@ -58,12 +58,13 @@ package enum ResetProgram {
     }
 
     /// The store that this host itself serves goes with its file.
-    private static func leave(_ table: LocalTable, _ out: (String) -> Void) async {
+    private static func leave(_ table: LocalTable, _ files: StateDirectory, _ out: (String) -> Void) async {
         guard let membership = try? Membership.load(table), let address = membership.storeAddress,
-            let token = try? ClusterToken(parsing: membership.token), let node = try? NodeID.kept(in: table)
+            let node = try? NodeID.kept(in: table)
         else { return }
         do {
-            try await Leaving.leave(RemoteStore(PeerClient(address, token: token)), as: node, now: wallSeconds())
+            let keys = PeerKeys(try Credentials.load(files)?.context(membership.cluster), token: try membership.secret)
+            try await Leaving.leave(RemoteStore(PeerClient(address, keys: keys)), as: node, now: wallSeconds())
             out("left cluster \(membership.cluster)")
         } catch {
             out("the cluster could not be told (\(error)): run 'tulle node remove \(node)' on another of its hosts")
@@ -72,6 +73,7 @@ package enum ResetProgram {
 
     /// Only files of ours: the directories may be somebody's mount.
     private static func removeFiles(_ configuration: Configuration) {
+        for name in [Credentials.file, Signer.file] { unlink("\(configuration.stateDirectory)/\(name)") }
         for name in ["agent.db", "store.db", "replica.db"] {
             for suffix in ["", "-wal", "-shm", "-journal"] { unlink("\(configuration.stateDirectory)/\(name)\(suffix)") }
         }

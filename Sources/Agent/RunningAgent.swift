@@ -8,6 +8,7 @@ import Kernel
 import LocalAPI
 import Logging
 import Store
+import TLS
 import Telemetry
 
 struct RunningAgent: Sendable {
@@ -31,16 +32,16 @@ struct RunningAgent: Sendable {
                 .setup, "start", cause: "this host has networks (\(strangers.sorted().map { "\($0)" }.joined(separator: ", "))) and \(files.path("agent.db")) knows nothing of them",
                 remedy: "start with the --state-dir of the agent that made them; or, if it is lost, end their containers and run 'tulle reset'")
         }
-        let node = try NodeID.kept(in: table)
         let underlay = try Underlay.choose(configuration.underlay, family: Underlay.lastFamily(table), in: HostNetwork.read())
         try underlay.remember(in: table)
         let advertised = PeerListener.advertised(configuration.listen, underlay: underlay.address)
-        let (membership, invitation) = try await Membership.obtain(configuration, table: table, files: files)
+        let beginning = try await Beginning(configuration, table: table, files: files)
+        let (node, membership, invitation) = (beginning.node, beginning.membership, beginning.invitation)
         if invitation == nil, let join = configuration.join {
             log.notice("this node belongs to cluster \(membership.cluster) already; --join \(join) is ignored")
         }
-        let token = try ClusterToken(parsing: membership.token)
-        let access = try await StoreAccess.open(membership, token: token, table: table, files: files, output: output)
+        let keys = PeerKeys(try beginning.credentials?.context(membership.cluster), token: try membership.secret)
+        let access = try await StoreAccess.open(membership, keys: keys, table: table, files: files, output: output)
 
         let metrics = AgentMetrics()
         let limiter = RepeatLimiter(interval: .seconds(10))
@@ -61,10 +62,11 @@ struct RunningAgent: Sendable {
                     first.isUnknown ? "what should be here is not known" : "the kernel refused a step",
                     metadata: ["namespace": "\(namespace)", "step": "\(first.step)", "reason": "\(first.reason)"])
             })
-        let me = NodeObject(
+        var me = NodeObject(
             id: node, name: configuration.nodeName, underlay: underlay.address, mtu: underlay.mtu,
             agent: advertised.http.description, version: tulleVersion,
             instance: String(UInt64.random(in: .min ... .max), radix: 16))
+        me.fingerprint = beginning.credentials?.certificate.fingerprintText
         let settings = Settings(
             vxlanPort: invitation?.vxlanPort ?? configuration.vxlanPort,
             vniBase: invitation?.vniBase ?? configuration.vniBase)
@@ -79,7 +81,7 @@ struct RunningAgent: Sendable {
             replica: try Replica(path: files.path("replica.db"), log: log),
             reconciler: reconciler, log: log,
             hostRoutes: { (try? HostNetwork.read()).map(Underlay.foreignRoutes) ?? [] })
-        try await access.found(node: node, settings: settings)
+        try await access.found(beginning, settings: settings)
 
         let engine = configuration.dockerSocket.map { EngineSync(socket: $0, controller: controller, log: output.logger("docker")) }
         var servers: [HTTPServer] = []
@@ -87,14 +89,16 @@ struct RunningAgent: Sendable {
         do {
             listener = try await PeerListener(
                 configuration.listen, underlay: underlay.address,
-                handler: PeerService(cluster: membership.cluster, controller: controller, access: access, token: token).handler)
+                tls: keys.server(output.logger("peers")),
+                handler: PeerService(
+                    cluster: membership.cluster, controller: controller, access: access, keys: keys, signer: beginning.signer).handler)
         } catch {
             await access.close()
             throw error
         }
         do {
             let local = LocalServer(
-                controller: controller, kernel: kernel, engine: engine, metrics: metrics, token: membership.token,
+                controller: controller, kernel: kernel, engine: engine, metrics: metrics, keys: keys,
                 access: access)
             servers.append(
                 try await HTTPServer.start(
@@ -125,12 +129,14 @@ struct RunningAgent: Sendable {
                 "store": "\(access.description)", "cluster": "\(membership.cluster)",
             ])
         if access.isServed {
-            log.notice("others join with: tulle agent --join \(advertised.http) --token TOKEN (see 'tulle token show')")
+            log.notice("others join with: tulle agent --join \(advertised.http) --token TOKEN (see 'tulle token create')")
         }
         let accept = ForwardAccept(log: log)
         let follower = UnderlayFollower(
             selector: configuration.underlay, controller: controller, listener: listener, locator: access.locator,
-            table: table, announcement: access.isServed ? StoreAnnouncement(token: token, table: table, log: log) : nil)
+            table: table, announcement: access.isServed ? StoreAnnouncement(keys: keys, table: table, log: log) : nil)
+        let keeper = CertificateKeeper(
+            beginning, controller: controller, keys: keys, listener: listener, files: files, table: table, log: log)
         let (hostChanges, hostChanged) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         // What changed before the kernel was listened to.
         hostChanged.yield()
@@ -143,6 +149,7 @@ struct RunningAgent: Sendable {
                 said.finish()
             },
             Task { await controller.publish() },
+            Task { await keeper.run() },
             Task { await watchKernel(kernel, controller, hostChanged) },
             Task { await follower.run(hostChanges) },
             Task { await tick(controller, kernel, accept) },

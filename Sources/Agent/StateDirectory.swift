@@ -18,6 +18,47 @@ package struct StateDirectory: Sendable {
 
     package func path(_ name: String) -> String { "\(directory)/\(name)" }
 
+    /// nil if there is no such file. Files here are small.
+    func read(_ name: String) throws -> String? {
+        let descriptor = open(path(name), O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            if errno == ENOENT { return nil }
+            throw Self.failure(path(name), errno)
+        }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        var part = [UInt8](repeating: 0, count: 65_536)
+        while true {
+            let count = Glibc.read(descriptor, &part, part.count)
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw Self.failure(path(name), errno) }
+            if count == 0 || bytes.count > 1 << 20 { break }
+            bytes += part.prefix(count)
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// Whole or not at all, also after a loss of power; for root's eyes only.
+    func write(_ name: String, _ text: String) throws {
+        let target = path(name), draft = path("." + name)
+        let descriptor = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else { throw Self.failure(draft, errno) }
+        defer { close(descriptor) }
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw Self.failure(draft, errno) }
+            rest = rest.dropFirst(count)
+        }
+        guard fsync(descriptor) == 0, rename(draft, target) == 0 else { throw Self.failure(target, errno) }
+        let place = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        if place >= 0 {
+            fsync(place)
+            close(place)
+        }
+    }
+
     private static func failure(_ path: String, _ code: Int32) -> AgentError {
         AgentError(
             .setup, "use the state directory \(path)", cause: String(cString: strerror(code)),

@@ -10,9 +10,9 @@ enum StoreAccess: Sendable {
     case joined(StoreLocator)
 
     static func open(
-        _ membership: Membership, token: ClusterToken, table: LocalTable, files: StateDirectory, output: LogOutput
+        _ membership: Membership, keys: PeerKeys, table: LocalTable, files: StateDirectory, output: LogOutput
     ) async throws -> StoreAccess {
-        if let locator = StoreLocator(membership, token: token, table: table, log: output.logger("agent")) { return .joined(locator) }
+        if let locator = StoreLocator(membership, keys: keys, table: table, log: output.logger("agent")) { return .joined(locator) }
         let path = files.path("store.db")
         let store = try await EmbeddedStore.open(path: path, create: false, log: output.logger("store"))
         let cluster = await store.identity().cluster
@@ -52,16 +52,18 @@ enum StoreAccess: Sendable {
     var description: String { address ?? kind }
 
     /// Puts the cluster's settings into a new store.
-    func found(node: NodeID, settings: Settings) async throws {
+    func found(_ beginning: Beginning, settings: Settings) async throws {
         guard case .served(let store) = self else { return }
-        let cluster = ClusterObject(
-            id: await store.identity().cluster, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeNode: node)
+        var cluster = ClusterObject(
+            id: await store.identity().cluster, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeNode: beginning.node)
+        cluster.isSealed = beginning.membership.isSealed
         // Only into a store that never held anything: an emptied one is for a person to judge.
         guard try await store.list(prefix: "").revision == .zero else { return }
-        _ = try await store.commit(
-            StoreTransaction(
-                conditions: [.absent(key: StoreKey.cluster)],
-                operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(cluster), lease: nil)]))
+        var operations: [StoreOperation] = [.put(key: StoreKey.cluster, value: try StoredJSON.encode(cluster), lease: nil)]
+        if let authority = try beginning.signer?.object(beginning.node) {
+            operations.append(.put(key: StoreKey.authority(authority.fingerprint), value: try StoredJSON.encode(authority), lease: nil))
+        }
+        _ = try await store.commit(StoreTransaction(conditions: [.absent(key: StoreKey.cluster)], operations: operations))
     }
 
     func close() async { await embedded?.close() }

@@ -16,15 +16,15 @@ final class StoreLocator: Sendable {
     }
 
     private let state: Mutex<State>
-    private let token: ClusterToken
+    private let keys: PeerKeys
     private let table: LocalTable
     private let log: Logger
 
     /// nil if this node's agent serves the store itself.
-    init?(_ membership: Membership, token: ClusterToken, table: LocalTable, log: Logger) {
+    init?(_ membership: Membership, keys: PeerKeys, table: LocalTable, log: Logger) {
         guard let address = membership.storeAddress else { return nil }
-        state = Mutex(State(membership: membership, client: PeerClient(address, token: token)))
-        self.token = token
+        state = Mutex(State(membership: membership, client: PeerClient(address, keys: keys)))
+        self.keys = keys
         self.table = table
         self.log = log
     }
@@ -35,14 +35,19 @@ final class StoreLocator: Sendable {
     /// - Returns: whether the cluster's store is there.
     func move(to address: HTTPAddress) async -> Bool {
         guard address != self.address else { return true }
-        let client = PeerClient(address, token: token)
+        let client = PeerClient(address, keys: keys)
         let identity = try? await RemoteStore(timeout: .seconds(2)) { client }.identity()
         let isMoved = state.withLock { state in
             guard let identity, identity.cluster == state.membership.cluster, case .tcp(let host, let port) = address else { return false }
             (state.membership.storeHost, state.membership.storePort) = (host, port)
             state.client.disconnect()
             state.client = client
-            do { try state.membership.save(table) } catch {
+            do {
+                // The rest of it may have changed.
+                var stored = try Membership.load(table) ?? state.membership
+                (stored.storeHost, stored.storePort) = (host, port)
+                try stored.save(table)
+            } catch {
                 log.error("cannot remember where the store is", metadata: ["store": "\(address)", "error": "\(error)"])
             }
             return true
@@ -55,7 +60,7 @@ final class StoreLocator: Sendable {
     func search(among nodes: [HTTPAddress]) async {
         let joined = state.withLock { $0.membership.peers.compactMap(ConfigurationValue.join) }
         for peer in Set(joined + nodes.shuffled().prefix(6)) {
-            guard let invitation = try? await Joining.invitation(PeerClient(peer, token: token), timeout: .seconds(2)),
+            guard let invitation = try? await Joining.invitation(PeerClient(peer, keys: keys), timeout: .seconds(2)),
                 invitation.storeAddress != address
             else { continue }
             if await move(to: invitation.storeAddress) { return }
@@ -84,7 +89,7 @@ final class StoreLocator: Sendable {
 struct StoreAnnouncement: Sendable {
     static let path = "/v1/cluster/store"
     private static let key = "announced"
-    let token: ClusterToken
+    let keys: PeerKeys
     let table: LocalTable
     let log: Logger
 
@@ -114,7 +119,7 @@ struct StoreAnnouncement: Sendable {
                 guard let node = rest.popFirst() else { return }
                 group.addTask {
                     let request = HTTPRequest("POST", Self.path, body: body)
-                    let answer = try? await PeerClient(node, token: token).send(request, timeout: .seconds(2))
+                    let answer = try? await PeerClient(node, keys: keys).send(request, timeout: .seconds(2))
                     return answer?.status == 200 ? nil : node
                 }
             }

@@ -17,6 +17,8 @@ package struct HTTPLimits: Sendable {
     /// Of a server with TLS, within `connections`: those whose client has not shown a certificate (yet). Beyond this the oldest of them is closed, so
     /// that a flood of connections that do nothing leaves room for members.
     package var strangers = 256
+    /// Largest body of one of those, over TLS.
+    package var strangerBodyBytes = 64 << 10
     /// The mode of a unix socket's file.
     package var socketMode: UInt32 = 0o660
 

@@ -150,7 +150,7 @@ final class ServerConnection: ChannelDuplexHandler {
     private func begin(_ head: HTTPRequestHead) {
         self.head = head
         body = []
-        if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }), length > core.limits.bodyBytes {
+        if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }), length > largestBody {
             return refuseBody()
         }
         if head.version != .http1_0, head.headers.first(name: "expect")?.lowercased() == "100-continue" {
@@ -160,7 +160,7 @@ final class ServerConnection: ChannelDuplexHandler {
 
     private func collect(_ part: ByteBuffer) {
         let count = body.count + part.readableBytes
-        guard count <= core.limits.bodyBytes else { return refuseBody() }
+        guard count <= largestBody else { return refuseBody() }
         let room = max(0, count - Self.freeBytes - reserved)
         guard core.reserve(room) else { return refuse(503, "the requests of others fill the memory for them; try again") }
         reserved += room
@@ -173,7 +173,8 @@ final class ServerConnection: ChannelDuplexHandler {
         reserved = 0
     }
 
-    private func refuseBody() { refuse(413, "the body is larger than \(core.limits.bodyBytes) bytes") }
+    private var largestBody: Int { isSecure && peer == nil ? min(core.limits.strangerBodyBytes, core.limits.bodyBytes) : core.limits.bodyBytes }
+    private func refuseBody() { refuse(413, "the body is larger than \(largestBody) bytes") }
 
     private func answer() {
         guard let head else { return }

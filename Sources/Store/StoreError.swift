@@ -75,6 +75,8 @@ extension StoreError.Code {
     package static let replayed = Self(rawValue: "replayed")
     /// The answer is not from an agent of this cluster. Check the address; something on the way may alter traffic.
     package static let notAuthentic = Self(rawValue: "not-authentic")
+    /// This node was removed from the cluster. Run `tulle reset` and join again, as a new node.
+    package static let removed = Self(rawValue: "removed")
     /// The system's libcrypto refuses HMAC-SHA-256. Repair the OpenSSL installation or its configuration.
     package static let noCryptography = Self(rawValue: "no-cryptography")
 
@@ -101,6 +103,7 @@ extension StoreError.Code {
         case .wrongToken: return "Copy the token from `tulle token show` on an agent of the cluster you want to join."
         case .replayed: return "If it repeats, a proxy on the way repeats requests: connect the agents directly."
         case .notAuthentic: return "Check the address: what answers there lacks this cluster's token, or traffic is altered."
+        case .removed: return "Remove the containers on its networks, run `tulle reset` and join again, as a new node."
         case .noCryptography: return "Repair the system's OpenSSL 3 (libcrypto) or its openssl.cnf."
         default: return "See the serving agent's log."
         }

@@ -51,6 +51,11 @@ package struct CertificateAuthority: Sendable {
         self.init(certificate: certificate, key: key, cluster: cluster)
     }
 
+    /// That certificate is of an authority of that cluster.
+    package static func isAuthority(_ certificate: Certificate, of cluster: String) -> Bool {
+        certificate.isAuthority && NodeName.cluster(ofAuthority: certificate) == cluster
+    }
+
     /// A certificate for a node: for both ends of TLS, and ending no later than the authority itself.
     ///
     /// - Parameters:

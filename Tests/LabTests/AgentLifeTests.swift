@@ -87,7 +87,7 @@ struct AgentLifeTests {
     @Test("a second start with --join does not make or change a cluster")
     func joinAgain() async throws {
         let cluster = try #require(try await h2.agent.status().cluster?.id)
-        let token = try await h1.agent.token().token
+        let token = try await h1.agent.joinToken()
         try h2.restartAgent(with: "--join \(h3.address) --token \(token)")
         try await eventually("h2 is back", within: .seconds(15)) { try await lab.isWhole() }
         #expect(try await h2.agent.status().cluster?.id == cluster)
@@ -99,7 +99,7 @@ struct AgentLifeTests {
 
     @Test("a host that knows a member other than the first can join by it")
     func joinByAnother() async throws {
-        let token = try await h1.agent.token().token
+        let token = try await h1.agent.joinToken()
         try Stage.web3.remove()
         try await eventually("the network has left h3") { try !h3.sh("ip netns").contains("tulle") }
         try h3.stopAgent()
@@ -161,7 +161,7 @@ struct AgentLifeTests {
         #expect(try h3.sh("iptables-save; ip6tables-save").contains("tulle") == false)
         #expect(try h3.sh("ls /run/tulle /var/lib/tulle /run/docker/plugins 2>/dev/null || true").contains("tulle") == false)
         #expect(try Stage.web1.reaches(Stage.web2.address(on: Stage.network)))
-        try await h3.startAgent("--join \(h1.address) --token \(h1.agent.token().token) --node-name again")
+        try await h3.startAgent("--join \(h1.address) --token \(h1.agent.joinToken()) --node-name again")
         try await eventually("it can join again", within: .seconds(10)) {
             try await h3.agent.status().cluster?.id == h1.agent.status().cluster?.id
         }

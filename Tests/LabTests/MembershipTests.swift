@@ -6,7 +6,7 @@ import Testing
 @Suite("who is in the cluster", .serialized, .needsLab, .lab("member"))
 struct MembershipTests {
     private func join(_ host: LabHost) async throws {
-        try host.startAgent("--join \(h1.address) --token \(await h1.agent.token().token)")
+        try host.startAgent("--join \(h1.address) --token \(await h1.agent.joinToken())")
         try await eventually("all three are alive", within: .seconds(20)) { try await lab.isWhole() }
     }
 

@@ -15,11 +15,12 @@ struct StartTests {
     func wrongToken() async throws {
         let founder = SecondAgent("founder", on: h3)
         try await founder.start()
-        let other = try #require(try h3.tulle("token show --run-dir /run/founder").lines.first)
+        let other = try #require(try h3.tulle("token create --run-dir /run/founder").lines.first)
         try founder.stop()
         let talk = try SecondAgent("apart", on: h3, "--join 192.168.99.1 --token \(other)").refused()
         #expect(talk.contains("join the cluster at 192.168.99.1"), "\(talk)")
-        #expect(talk.contains("tulle token show"), "\(talk)")
+        #expect(talk.contains("which is not the one with the fingerprint"), "\(talk)")
+        #expect(talk.contains("take a new token from that cluster"), "\(talk)")
         #expect(!talk.contains(other), "no message prints a token")
         #expect(try await h1.agent.nodes().count == 3)
     }
@@ -78,7 +79,7 @@ struct StartTests {
     @Test("a damaged state file is left as it is and named", arguments: ["agent.db", "store.db", "replica.db"])
     func corrupt(file: String) async throws {
         // A node of its own: first sound, then damaged. Those that join have a replica.
-        let join = try await "--join 192.168.99.1 --token \(h1.agent.token().token)"
+        let join = try await "--join 192.168.99.1 --token \(h1.agent.joinToken())"
         let agent = SecondAgent("broken\(file.prefix(3))", on: h3, file == "replica.db" ? join : "")
         try await agent.start()
         try agent.stop()

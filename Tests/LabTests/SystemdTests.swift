@@ -102,7 +102,7 @@ struct SystemdTests {
         }
         // Both in one transaction, as at boot.
         try host.sh("systemctl daemon-reload; systemctl start boot.target")
-        if host.number == 1 { token = try await host.agent.token().token }
+        if host.number == 1 { token = try await host.agent.joinToken() }
     }
     try await eventually("the cluster is whole", within: .seconds(20)) { try await lab.isWhole() }
     try await Stage.prepare(lab)

@@ -29,7 +29,7 @@ struct UnderlayTests {
                 try await host.agent.nodes().contains { $0.name == "h2" && $0.address == new && $0.agentAddress == "\(new):7940" && $0.alive }
             }
         }
-        #expect(try await h2.agent.token().join == "\(new):7940")
+        #expect(try await h2.agent.createToken(TokenRequest(ttl: 60)).join == "\(new):7940")
         #expect(try Stage.web2.address(on: Stage.network) == before)
         // Its agent is still one that others are told the store by.
         #expect(try h3.sh("timeout 3 bash -c ': </dev/tcp/\(new)/7940' && echo open") == "open")

@@ -46,6 +46,7 @@ package final class PeerAuthenticator: Sendable {
             case .unknown: return refusal()
             }
             response.fields[PeerProof.field] = try proof.answer(response, token: token)
+            response.provesClient = true
             return response
         } catch {
             return .text("\(error)\n", status: 500)

@@ -1,32 +1,86 @@
 package import HTTP
+import Synchronization
+import TLS
 
-/// Requests to one other agent, authenticated both ways.
+/// Requests to one other agent, authenticated both ways: over TLS where this node has a certificate and the other speaks TLS, else with the secret
+/// that agents of version 0.1 share.
 package struct PeerClient: Sendable {
-    private let client: HTTPClient
-    private let signer: PeerSigner
-
-    package init(_ address: HTTPAddress, token: ClusterToken) {
-        client = HTTPClient(address)
-        signer = PeerSigner(token: token)
+    /// What is kept between requests.
+    private final class Link: Sendable {
+        struct State {
+            var secure: HTTPClient?
+            var plain: (client: HTTPClient, signer: PeerSigner, token: ClusterToken)?
+            /// The other side spoke no TLS a moment ago.
+            var plainUntil: ContinuousClock.Instant?
+        }
+        let state = Mutex(State())
     }
 
-    package var address: HTTPAddress { client.address }
+    package let address: HTTPAddress
+    private let keys: PeerKeys
+    private let link = Link()
+
+    package init(_ address: HTTPAddress, keys: PeerKeys) {
+        self.address = address
+        self.keys = keys
+    }
+
+    package init(_ address: HTTPAddress, token: ClusterToken) { self.init(address, keys: PeerKeys(token: token)) }
 
     /// As `HTTPClient.disconnect`.
-    package func disconnect() { client.disconnect() }
+    package func disconnect() {
+        link.state.withLock { state in
+            state.secure?.disconnect()
+            state.plain?.client.disconnect()
+        }
+    }
 
     /// The authentic answer, whatever its status.
     ///
-    /// - Parameter timeout: for each of the two, at most three, exchanges that a first request takes.
+    /// - Parameters:
+    ///   - timeout: for each of the exchanges: one over TLS, two or at most three of a first request with the secret.
+    ///   - isRepeatable: whether it does no harm if the other side does it twice.
     /// - Throws: `StoreError`, or `CancellationError`.
-    package func send(_ request: HTTPRequest, timeout: Duration) async throws -> HTTPResponse {
+    package func send(_ request: HTTPRequest, timeout: Duration, isRepeatable: Bool = true) async throws -> HTTPResponse {
         do {
+            let present = keys.present
+            if let client = secure(present) {
+                do {
+                    return try await client.send(request, timeout: timeout, isRepeatable: isRepeatable)
+                } catch let error as HTTPError where error.tls?.code == .noTLS && present.token != nil {
+                    // Of version 0.1 still. It may be upgraded at any time.
+                    link.state.withLock { $0.plainUntil = .now + .seconds(30) }
+                }
+            }
+            guard let token = present.token else {
+                throw StoreError(.notAuthentic, "\(request.method) \(request.path)", cause: "this node has no certificate")
+            }
+            let (client, signer) = plain(token)
             return try await signer.send(request) { try await client.send($0, timeout: timeout) }
         } catch let error as HTTPError {
             throw StoreError(error)
         } catch var error as StoreError {
-            error.operation += " at \(client.address)"
+            error.operation += " at \(address)"
             throw error
+        }
+    }
+
+    private func secure(_ present: PeerKeys.Present) -> HTTPClient? {
+        guard let slot = present.slot else { return nil }
+        return link.state.withLock { state in
+            if present.token != nil, let until = state.plainUntil, until > .now { return nil }
+            let client = state.secure ?? HTTPClient(address, tls: slot)
+            state.secure = client
+            return client
+        }
+    }
+
+    private func plain(_ token: ClusterToken) -> (HTTPClient, PeerSigner) {
+        link.state.withLock { state in
+            if let plain = state.plain, plain.token == token { return (plain.client, plain.signer) }
+            let new = (client: HTTPClient(address), signer: PeerSigner(token: token), token: token)
+            state.plain = new
+            return (new.client, new.signer)
         }
     }
 }
@@ -38,8 +92,9 @@ extension StoreError {
             case .timedOut: .timedOut
             case .malformed, .tooLarge: .badAnswer
             case .badRequest: .invalid
+            case .notSecure: .notAuthentic
             default: .unreachable
             }
-        self.init(code, error.operation, cause: error.cause)
+        self.init(code, error.operation, cause: error.cause, remedy: error.tls.map { $0.remedy.prefix(1).uppercased() + $0.remedy.dropFirst() + "." })
     }
 }

@@ -27,7 +27,7 @@ package struct RemoteStore: Store {
     package func commit(_ transaction: StoreTransaction) async throws -> StoreOutcome {
         // Text that is not UTF-8 would arrive altered.
         try StoreLimits.check(transaction)
-        return try await send(StoreMessage.Path.commit, transaction)
+        return try await send(StoreMessage.Path.commit, transaction, isRepeatable: false)
     }
 
     package func grantLease(seconds: Int) async throws -> LeaseID {
@@ -57,18 +57,20 @@ package struct RemoteStore: Store {
     }
 
     private func send<Answer: Decodable>(
-        _ path: String, _ message: some Encodable, query: [String: String] = [:], timeout: Duration? = nil
+        _ path: String, _ message: some Encodable, query: [String: String] = [:], timeout: Duration? = nil, isRepeatable: Bool = true
     ) async throws -> Answer {
         try await send(
             HTTPRequest(
                 "POST", path, query: query, fields: ["Content-Type": "application/json"],
                 body: try StoreMessage.encode(message)),
-            timeout: timeout)
+            timeout: timeout, isRepeatable: isRepeatable)
     }
 
-    private func send<Answer: Decodable>(_ request: HTTPRequest, timeout: Duration? = nil) async throws -> Answer {
+    private func send<Answer: Decodable>(
+        _ request: HTTPRequest, timeout: Duration? = nil, isRepeatable: Bool = true
+    ) async throws -> Answer {
         let client = client()
-        let response = try await client.send(request, timeout: timeout ?? self.timeout)
+        let response = try await client.send(request, timeout: timeout ?? self.timeout, isRepeatable: isRepeatable)
         do {
             guard response.status == 200 else {
                 throw try StoreMessage.decode(StoreMessage.Failure.self, from: response.body).error

@@ -1,5 +1,5 @@
 import FoundationEssentials
-import HTTP
+package import HTTP
 
 /// The requests and answers of the store protocol that are not the store's own values. All are bodies of JSON:
 ///
@@ -61,4 +61,14 @@ enum StoreMessage {
     static func decode<Value: Decodable>(_ type: Value.Type, from body: [UInt8]) throws -> Value {
         try JSONDecoder().decode(type, from: Data(body))
     }
+}
+
+extension HTTPResponse {
+    /// An error that keeps its code on the way to the other agent.
+    package static func failure(_ error: StoreError, status: Int) -> HTTPResponse {
+        .json((try? StoreMessage.encode(StoreMessage.Failure(error))) ?? [], status: status)
+    }
+
+    /// The error in it, if it is an answer with one.
+    package var failure: StoreError? { try? StoreMessage.decode(StoreMessage.Failure.self, from: body).error }
 }

@@ -53,8 +53,7 @@ package struct StoreService: Sendable {
             return .json(try StoreMessage.encode(try await action()))
         } catch {
             let error = error as? StoreError ?? StoreError(.inputOutput, "serve the store", cause: "\(error)")
-            let body = (try? StoreMessage.encode(StoreMessage.Failure(error))) ?? []
-            return .json(body, status: status(of: error))
+            return .failure(error, status: status(of: error))
         }
     }
 

@@ -8,7 +8,7 @@ extension Lab {
     func startCluster(arguments: String = "") async throws {
         let all = hosts(LabTrait.hostCount)
         try all[0].startAgent(arguments)
-        let token = try await all[0].agent.token().token
+        let token = try await all[0].agent.joinToken()
         for host in all.dropFirst() { try host.startAgent("--join \(all[0].address) --token \(token) \(arguments)") }
         try await eventually("the agents know each other", within: .seconds(10)) { try await self.isWhole() }
     }
@@ -55,6 +55,11 @@ extension Lab {
             try shell("mkdir -p \(target) && cp \(host.directory)/*.log \(target)/")
         }
     }
+}
+
+extension LocalClient {
+    /// What other hosts join with.
+    func joinToken() async throws -> String { try await createToken(TokenRequest(ttl: 3600)).token }
 }
 
 extension LabHost {
