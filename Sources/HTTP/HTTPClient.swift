@@ -26,7 +26,8 @@ package final class HTTPClient: Sendable {
     private let limits: Limits
     private let pool: NIOLoopBoundBox<ClientPool>
 
-    /// - Parameter tls: what to show and whom to trust; nil for plain HTTP, and never used on a unix socket. New connections take its context of the moment.
+    /// - Parameter tls: what to show and whom to trust; nil for plain HTTP, and never used on a unix socket. New connections take its
+    ///   context of the moment.
     package init(_ address: HTTPAddress, limits: Limits = Limits(), tls: TLSContextSlot? = nil) {
         self.address = address
         self.limits = limits

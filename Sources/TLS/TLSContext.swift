@@ -3,9 +3,9 @@ import Synchronization
 
 /// What a node shows, and whom it trusts: made once, never changed, shared by all connections that are made while it is current.
 ///
-/// One connection: `TLSHandler` makes a `TLSSession` of the context that is current, feeds it the peer's bytes and sends what it answers. Within the handshake
-/// OpenSSL asks for the peer's certificate to be judged (`TLSSession.judge`): its chain against `trust` at the context's time, then the name in
-/// it, then the owner (`refusal`). A renewed certificate or a new set of authorities is a new context in the same `TLSContextSlot`.
+/// One connection: `TLSHandler` makes a `TLSSession` of the context that is current, feeds it the peer's bytes and sends what it answers.
+/// Within the handshake OpenSSL asks for the peer's certificate to be judged (`TLSSession.judge`): its chain against `trust` at the context's
+/// time, then the name in it, then the owner (`refusal`). A renewed certificate or a new set of authorities is a new context in the same `TLSContextSlot`.
 package final class TLSContext: @unchecked Sendable {
     // SAFETY (@unchecked): after `init` the SSL_CTX is only used by SSL_new, which many threads may call at once; the rest are constants.
     let pointer: OpaquePointer
@@ -49,8 +49,8 @@ package final class TLSContext: @unchecked Sendable {
     ///   - own: nil for a client that has no certificate (yet).
     ///   - clientCertificate: for the connections that this end accepts.
     ///   - now: seconds since 1970, asked once per handshake.
-    ///   - refusal: why a peer with a good certificate is not let in (it was removed), or nil. Asked within the handshake, before the peer has proved that it has
-    ///     the key: it must answer quickly, from memory, and change nothing. With nil for a client without a certificate.
+    ///   - refusal: why a peer with a good certificate is not let in (it was removed), or nil. Asked within the handshake, before the peer has
+    ///     proved that it has the key: it must answer quickly, from memory, and change nothing. With nil for a client without a certificate.
     package init(
         own: Own?, trust: Trust, clientCertificate: ClientCertificate = .required, now: @escaping @Sendable () -> Int64,
         refusal: @escaping @Sendable (PeerIdentity?) -> String? = { _ in nil }
@@ -71,7 +71,11 @@ package final class TLSContext: @unchecked Sendable {
 
         let authorities: [Certificate]
         switch trust {
-        case .cluster(_, let given), .serverName(.some(let given)): authorities = given
+        case .cluster(_, let given): authorities = given
+        case .serverName(.some(let given)):
+            authorities = given
+            // A file with only an intermediate authority is enough, as it is for etcd's own programs.
+            try OpenSSL.check(X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(pointer), UInt(X509_V_FLAG_PARTIAL_CHAIN)), operation)
         case .pinned: authorities = []
         case .serverName(.none):
             authorities = []

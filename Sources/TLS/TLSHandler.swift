@@ -13,9 +13,10 @@ package enum TLSEvent: Sendable, Equatable {
 ///     waiting ── the first byte (server), or the connection (client) ──► handshaking ── done ──► open ── close ──► closed
 ///        └── with `alsoPlain`, no TLS record ──► plain                        └──── error ────────┴──► failed ──► closed
 ///
-/// The peer's bytes go through the session and come out plain, at most 64 KiB at once. What is written waits in `outbox` until it is flushed and the channel is
-/// writable; only then it becomes records, so a large answer is never in memory twice. An error goes down the pipeline once, as `TLSError`; then the handler
-/// ends the connection itself. A server has no session before the first byte: a connection that says nothing costs only itself.
+/// The peer's bytes go through the session and come out plain, about 64 KiB at once. What is written waits in `outbox` until it is flushed and
+/// the channel is writable; only then it becomes records, so a large answer is never in memory twice. An error goes down the pipeline once, as
+/// `TLSError`; then the handler ends the connection itself. A server has no session before the first byte: a connection that says nothing
+/// costs only itself.
 package final class TLSHandler: ChannelDuplexHandler {
     package typealias InboundIn = ByteBuffer
     package typealias InboundOut = ByteBuffer
@@ -90,7 +91,7 @@ package final class TLSHandler: ChannelDuplexHandler {
 
     package func handlerRemoved(context: ChannelHandlerContext) {
         timer?.cancel()
-        let error = session?.failure(.closed, "the connection ended within the handshake") ?? TLSError(.closed, role.operation, cause: "there was no connection")
+        let error = TLSError(.closed, role.operation, cause: session == nil ? "there was no connection" : "the connection ended")
         secured?.fail(error)
         fail(outbox.takeAll(), error)
         if case .failed = phase {} else { phase = .closed }

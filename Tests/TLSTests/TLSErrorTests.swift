@@ -212,6 +212,28 @@ struct TLSErrorTests {
         }
         let system = try TLSContext(own: nil, trust: .serverName(authorities: nil), now: { now })
         #expect(try outcome(client: system, server: server, name: "127.0.0.1").client?.code == .unknownAuthority)
+
+        // A file of authorities with an intermediate one only.
+        for (name, issuer, extra) in [
+            ("root", [], "basicConstraints=critical,CA:TRUE"), ("middle", ["-CA", "root", "-CAkey", "rootkey"], "basicConstraints=critical,CA:TRUE"),
+            ("leaf", ["-CA", "middle", "-CAkey", "middlekey"], "subjectAltName=DNS:leaf"),
+        ] {
+            let made = try Judge.run(
+                ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=\(name)", "-addext", extra,
+                 "-keyout", files.write(name + "key", ""), "-out", files.write(name, "")] + issuer.map { $0.hasPrefix("-") ? $0 : files.path + "/" + $0 })
+            #expect(made.status == 0, "\(made.output)")
+        }
+        func read(_ name: String) throws -> Certificate { try Certificate(pem: try Judge.run(["x509", "-in", files.path + "/" + name]).output) }
+        let leafKey = try PrivateKey(pem: try Judge.run(["pkey", "-in", files.path + "/leafkey"]).output)
+        let middle = try read("middle")
+        let leaf = try TLSContext(
+            own: TLSContext.Own(certificate: try read("leaf"), key: leafKey, chain: [middle]), trust: .serverName(authorities: []),
+            clientCertificate: .none, now: { middle.notBefore + 10 })
+        for (name, isGood) in [("root", true), ("middle", true), ("leafonly", false)] {
+            let trusted = name == "leafonly" ? certificate : try read(name)
+            let client = try TLSContext(own: nil, trust: .serverName(authorities: [trusted]), now: { middle.notBefore + 10 })
+            #expect(try outcome(client: client, server: leaf, name: "leaf").client?.code == (isGood ? nil : .unknownAuthority), "\(name)")
+        }
         let nameless = try End(client, .client(server: ""))
         #expect(nameless.error?.code == .badName)
     }
