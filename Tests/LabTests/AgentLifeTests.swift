@@ -113,6 +113,11 @@ struct AgentLifeTests {
         try await eventually("h3 is itself again", within: .seconds(20)) {
             try await h1.agent.nodes().contains { $0.name == "h3" && $0.alive }
         }
+        // The engine's copies are the other node's: they are made anew.
+        try await eventually("its engine has its copy", within: .seconds(15)) {
+            guard let copy = try await h3.network(Stage.network)?.dockerNetworkID else { return false }
+            return try h3.docker("network ls --no-trunc -q").lines.contains(copy)
+        }
         try h3.runContainer("web3", on: Stage.network, Stage.privileged)
         try await Stage.web1.mustReach(Stage.web3.address(on: Stage.network))
         try await eventually("all know its name") {
