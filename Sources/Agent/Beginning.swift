@@ -23,7 +23,8 @@ struct Beginning: Sendable {
         node = try NodeID.kept(in: table)
         let lifetime = Int(configuration.certificateLifetime.components.seconds)
         if let known = try Membership.load(table) {
-            membership = known
+            membership = try Self.follow(configuration.store, known)
+            if membership.storeURL != known.storeURL { try membership.save(table) }
             credentials = try Credentials.load(files)
             signer = try Signer.load(files, lifetime: lifetime)
             guard credentials != nil || known.token != nil else {
@@ -35,16 +36,29 @@ struct Beginning: Sendable {
         }
         if let join = configuration.join {
             (membership, invitation, credentials) = try await Self.join(join, configuration, node)
+            membership = try Self.follow(configuration.store, membership)
             try credentials?.save(files)
             try membership.save(table)
             return
         }
-        membership = Membership(cluster: try await Self.newStore(files))
+        switch configuration.store {
+        case .etcd(let url):
+            membership = Membership(cluster: try await Self.newCluster(url, configuration))
+            (membership.storeURL, membership.isFounding) = (url, true)
+        case .embedded, nil: membership = Membership(cluster: try await Self.newStore(files))
+        }
         let made = try Signer.load(files, lifetime: lifetime) ?? Signer.make(files, cluster: membership.cluster, lifetime: lifetime)
         signer = made
         credentials = try made.credentials(node: node.description, name: configuration.nodeName)
         try credentials?.save(files)
         try membership.save(table)
+    }
+
+    /// The store is the cluster's from now on.
+    func founded(_ table: LocalTable) throws {
+        var done = membership
+        done.isFounding = nil
+        try done.save(table)
     }
 
     private static func join(
@@ -66,6 +80,31 @@ struct Beginning: Sendable {
                 remedy: "copy the token again, whole, as 'tulle token create' printed it")
         }
         return try await Joining.join(address, token: parsed, node: node, name: configuration.nodeName)
+    }
+
+    /// What is set up, held to what the node remembers: etcd's address may change, the kind of store not.
+    private static func follow(_ choice: StoreChoice?, _ membership: Membership) throws -> Membership {
+        var membership = membership
+        switch (choice, membership.storeURL) {
+        case (nil, _), (.embedded, nil): break
+        case (.etcd(let url), .some): membership.storeURL = url
+        case (.etcd, nil), (.embedded, .some):
+            throw AgentError(
+                .setup, "start", cause: "the cluster of this node has \(membership.storeURL == nil ? "an agent's embedded store" : "its store in etcd"), and --store says otherwise",
+                remedy: "leave --store out; this version cannot move a cluster to another kind of store")
+        }
+        return membership
+    }
+
+    /// Of a cluster whose store is to be in that etcd.
+    /// - Returns: its id.
+    private static func newCluster(_ url: String, _ configuration: Configuration) async throws -> String {
+        let location = try EtcdLocation(parsing: url)
+        do {
+            throw StoreAccess.taken(location, try await StoreAccess.etcd(location, configuration).identity().cluster)
+        } catch let error as StoreError where error.code == .missing {
+            return NodeID(random: .random(in: .min ... .max)).description
+        }
     }
 
     /// - Returns: the cluster's id.

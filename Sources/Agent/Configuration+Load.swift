@@ -27,6 +27,11 @@ extension Configuration {
                 "forget-after must be longer than lease: a node that may still give addresses must learn of a removed network",
                 remedy: "raise forget-after or lower lease")
         }
+        if (configuration.storeCertificate == nil) != (configuration.storeKey == nil) {
+            throw ConfigurationError(
+                .contradiction, (settings[.storeCertificate] ?? settings[.storeKey])?.place ?? "the defaults",
+                "store-cert and store-key belong together, and one of them is missing", remedy: "give both or none")
+        }
         if configuration.dockerSocket != nil, configuration.pluginSocket == configuration.localSocket {
             throw ConfigurationError(
                 .contradiction, (settings[.pluginDirectory] ?? settings[.runDirectory])?.place ?? "the defaults",

@@ -14,7 +14,12 @@ package struct Configuration: Equatable, Sendable {
     package var runDirectory = "/run/tulle"
     /// Nil: the interface of the default route.
     package var underlay: UnderlaySelector?
-    package var store = StoreChoice.embedded
+    /// Nil: as this node remembers; at its first start the embedded one.
+    package var store: StoreChoice?
+    /// Of etcd with TLS: files in PEM form. Nil authorities: the system's.
+    package var storeAuthorities: String?
+    package var storeCertificate: String?
+    package var storeKey: String?
     /// Nil: the underlay address, port `defaultPort`.
     package var listen: ListenAddress?
     package var join: HTTPAddress?
@@ -63,6 +68,8 @@ package enum UnderlaySelector: Hashable, Sendable {
 
 package enum StoreChoice: Hashable, Sendable {
     case embedded
+    /// Its address, as it was given (`EtcdLocation`); it may have a password in it.
+    case etcd(String)
 }
 
 package struct ListenAddress: Hashable, Sendable {

@@ -41,7 +41,8 @@ package struct ConfigurationOption: Sendable {
 
 extension ConfigurationOption {
     package static let all = [
-        config, nodeName, stateDirectory, runDirectory, underlay, store, listen, join, token, dockerSocket, pluginDirectory,
+        config, nodeName, stateDirectory, runDirectory, underlay, store,
+        storeAuthorities, storeCertificate, storeKey, listen, join, token, dockerSocket, pluginDirectory,
         logLevel, logFormat, vxlanPort, vniBase, scope, forgetAfter, lease,
         certificateLifetime,
     ]
@@ -69,9 +70,22 @@ extension ConfigurationOption {
         parse: ConfigurationValue.underlay, set: { $0.underlay = $1 })
 
     package static let store = ConfigurationOption(
-        "store", "embedded", "Where the cluster's truth is kept", standard: "embedded",
-        allowed: "embedded: this version has no other store", parse: { $0 == "embedded" ? StoreChoice.embedded : nil },
-        set: { $0.store = $1 })
+        "store", "embedded|URL", "Where the cluster's truth is kept; hosts that join learn it",
+        standard: "embedded, or what this node remembers",
+        allowed: "embedded, or etcd's address: etcd://[USER[:PASSWORD]@]HOST:PORT,HOST:PORT[/PREFIX], etcds:// with TLS, etcd+srv://DOMAIN",
+        isSecret: true, parse: ConfigurationValue.store, set: { $0.store = $1 })
+
+    package static let storeAuthorities = ConfigurationOption(
+        "store-ca", "FILE", "With etcds://, the authorities that certify etcd (PEM)", standard: "the system's", allowed: "an absolute path",
+        parse: ConfigurationValue.path, set: { $0.storeAuthorities = $1 })
+
+    package static let storeCertificate = ConfigurationOption(
+        "store-cert", "FILE", "With etcds://, this host's certificate for etcd (PEM)", standard: "none", allowed: "an absolute path",
+        parse: ConfigurationValue.path, set: { $0.storeCertificate = $1 })
+
+    package static let storeKey = ConfigurationOption(
+        "store-key", "FILE", "With etcds://, the private key of --store-cert (PEM)", standard: "none", allowed: "an absolute path",
+        parse: ConfigurationValue.path, set: { $0.storeKey = $1 })
 
     package static let listen = ConfigurationOption(
         "listen", "ADDRESS:PORT", "Where other agents reach this one (TCP)",

@@ -1,6 +1,7 @@
 /// From a setting's text to its value; nil when it is not allowed. Every text is taken, however long or odd.
 import Addressing
 import HTTP
+import Store
 import Logging
 import Telemetry
 
@@ -84,6 +85,11 @@ enum ConfigurationValue {
 
     static func token(_ text: String) -> String? {
         (16...256).contains(text.utf8.count) && text.utf8.allSatisfy { (0x21...0x7e).contains($0) } ? text : nil
+    }
+
+    static func store(_ text: String) -> StoreChoice? {
+        if text == "embedded" { return .embedded }
+        return (try? EtcdLocation(parsing: text)).map { _ in .etcd(text) }
     }
 
     static func logLevel(_ text: String) -> Logger.Level? { Logger.Level(rawValue: text) }

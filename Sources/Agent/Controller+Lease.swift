@@ -22,7 +22,8 @@ extension Controller {
                         try await renewLease()
                         nextLease = bootSeconds() + Double(terms.lease) / 4
                     }
-                    sign = try await renewSign(sign)
+                    // Somebody may have deleted it and left its lease.
+                    sign = try await renewSign(view.alive.contains(me.id) ? sign : nil)
                     lastHeard = wallSeconds()
                     setProblem("registration", nil)
                 } catch let error as StoreError where error.code == .leaseNotFound {

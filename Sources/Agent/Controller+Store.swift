@@ -34,7 +34,7 @@ extension Controller {
         guard distrust != nil else {
             return log.notice("the store is believed already: there is nothing to accept")
         }
-        let cluster = try await store.identity().cluster
+        let cluster = try await presentCluster()
         guard cluster == expectedCluster else {
             throw AgentError(
                 .storeRefused, operation, cause: "it is another cluster's (\(cluster)), this node belongs to \(expectedCluster)",
@@ -54,8 +54,19 @@ extension Controller {
         log.notice("the store was accepted as it is", metadata: ["revision": "\(snapshot.revision.number)"])
     }
 
+    /// An emptied etcd, which a person says is the cluster's, is made so.
+    private func presentCluster() async throws -> String {
+        do { return try await store.identity().cluster } catch let error as StoreError where error.code == .missing {
+            guard let etcd = store as? EtcdStore else { throw error }
+            return try await etcd.found(StoreIdentity(cluster: expectedCluster, epoch: 1)).cluster
+        }
+    }
+
     private func listAll() async throws {
-        let cluster = try await store.identity().cluster
+        let cluster: String
+        do { cluster = try await store.identity().cluster } catch let error as StoreError where error.code == .missing {
+            return refuse("\(error.cause)")
+        }
         let snapshot = try await store.list(prefix: "")
         noteStore(failure: nil)
         guard cluster == expectedCluster else {

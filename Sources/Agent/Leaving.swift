@@ -4,7 +4,7 @@ import Fabric
 import Store
 
 enum Leaving {
-    /// Keys that are deleted in one transaction.
+    /// Keys that are written in one transaction: etcd takes 128 unless it is told otherwise.
     static let part = 100
 
     /// - Parameter store: the cluster's.

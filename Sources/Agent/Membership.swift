@@ -12,6 +12,8 @@ package struct Membership: Codable, Sendable {
     package var isSealed: Bool?
     /// Where the store is, if it is no agent's: etcd's address, with its user and password.
     package var storeURL: String?
+    /// The store there has yet to be made this cluster's.
+    package var isFounding: Bool?
     /// The agent that serves the store; nil: this one.
     package var storeHost: String?
     package var storePort: Int?

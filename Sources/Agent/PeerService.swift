@@ -12,6 +12,8 @@ struct PeerService: Sendable {
     let controller: Controller
     let access: StoreAccess
     let keys: PeerKeys
+    /// Of a store that is no agent's.
+    let storeURL: String?
     /// Where this node has the authority.
     let signer: Signer?
 
@@ -58,8 +60,9 @@ struct PeerService: Sendable {
     private func invitation() async -> ClusterInvitation? {
         let (here, settings) = await (controller.me.agent, controller.settings)
         guard case .tcp(let host, let port)? = access.locator?.address ?? ConfigurationValue.join(here) else { return nil }
+        // With etcd's password; what comes here comes over TLS.
         return ClusterInvitation(
-            cluster: cluster, storeHost: host, storePort: port, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase)
+            cluster: cluster, storeHost: host, storePort: port, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeURL: storeURL)
     }
 
     private func announced(_ request: HTTPRequest) async -> HTTPResponse {

@@ -14,8 +14,8 @@ extension Controller {
             if isStoreReachable, distrust == nil, isRegistered, viewRevision >= published {
                 do {
                     let operations = try publications()
-                    for start in stride(from: 0, to: operations.count, by: 256) {
-                        let part = Array(operations[start..<min(start + 256, operations.count)])
+                    for start in stride(from: 0, to: operations.count, by: Leaving.part) {
+                        let part = Array(operations[start..<min(start + Leaving.part, operations.count)])
                         if case .committed(let revision) = try await store.commit(StoreTransaction(operations: part)) {
                             published = max(published, revision)
                             try await reach(revision)

@@ -34,7 +34,7 @@ package enum ResetProgram {
                 .kernel, operation, cause: failures.map { "\($0.step): \($0.reason)" }.joined(separator: "; "),
                 remedy: "mend that and run 'tulle reset' again; the state files were kept")
         }
-        if let table { await leave(table, files, out) }
+        if let table { await leave(table, files, configuration, out) }
         removeFiles(configuration)
         out("removed the state in \(configuration.stateDirectory)")
     }
@@ -58,13 +58,17 @@ package enum ResetProgram {
     }
 
     /// The store that this host itself serves goes with its file.
-    private static func leave(_ table: LocalTable, _ files: StateDirectory, _ out: (String) -> Void) async {
-        guard let membership = try? Membership.load(table), let address = membership.storeAddress,
+    private static func leave(
+        _ table: LocalTable, _ files: StateDirectory, _ configuration: Configuration, _ out: (String) -> Void
+    ) async {
+        guard let membership = try? Membership.load(table), membership.storeAddress != nil || membership.storeURL != nil,
             let node = try? NodeID.kept(in: table)
         else { return }
         do {
             let keys = PeerKeys(try Credentials.load(files)?.context(membership.cluster), token: try membership.secret)
-            try await Leaving.leave(RemoteStore(PeerClient(address, keys: keys)), as: node, now: wallSeconds())
+            let access = try await StoreAccess.open(
+                membership, configuration, keys: keys, table: table, files: files, log: Logger(label: "reset"))
+            try await Leaving.leave(access.store, as: node, now: wallSeconds())
             out("left cluster \(membership.cluster)")
         } catch {
             out("the cluster could not be told (\(error)): run 'tulle node remove \(node)' on another of its hosts")

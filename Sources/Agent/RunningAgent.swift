@@ -41,7 +41,7 @@ struct RunningAgent: Sendable {
             log.notice("this node belongs to cluster \(membership.cluster) already; --join \(join) is ignored")
         }
         let keys = PeerKeys(try beginning.credentials?.context(membership.cluster), token: try membership.secret)
-        let access = try await StoreAccess.open(membership, keys: keys, table: table, files: files, output: output)
+        let access = try await StoreAccess.open(membership, configuration, keys: keys, table: table, files: files, log: output.logger("store"))
 
         let metrics = AgentMetrics()
         let limiter = RepeatLimiter(interval: .seconds(10))
@@ -82,6 +82,7 @@ struct RunningAgent: Sendable {
             reconciler: reconciler, log: log,
             hostRoutes: { (try? HostNetwork.read()).map(Underlay.foreignRoutes) ?? [] })
         try await access.found(beginning, settings: settings)
+        if membership.isFounding == true { try beginning.founded(table) }
 
         let engine = configuration.dockerSocket.map { EngineSync(socket: $0, controller: controller, log: output.logger("docker")) }
         var servers: [HTTPServer] = []
@@ -91,7 +92,8 @@ struct RunningAgent: Sendable {
                 configuration.listen, underlay: underlay.address,
                 tls: keys.server(output.logger("peers")),
                 handler: PeerService(
-                    cluster: membership.cluster, controller: controller, access: access, keys: keys, signer: beginning.signer).handler)
+                    cluster: membership.cluster, controller: controller, access: access, keys: keys, storeURL: membership.storeURL,
+                    signer: beginning.signer).handler)
         } catch {
             await access.close()
             throw error
@@ -128,7 +130,7 @@ struct RunningAgent: Sendable {
                 "node": "\(me.name)", "underlay": "\(underlay.address)", "listen": "\(configuration.listen?.http ?? advertised.http)",
                 "store": "\(access.description)", "cluster": "\(membership.cluster)",
             ])
-        if access.isServed {
+        if beginning.signer != nil {
             log.notice("others join with: tulle agent --join \(advertised.http) --token TOKEN (see 'tulle token create')")
         }
         let accept = ForwardAccept(log: log)

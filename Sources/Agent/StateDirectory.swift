@@ -19,11 +19,13 @@ package struct StateDirectory: Sendable {
     package func path(_ name: String) -> String { "\(directory)/\(name)" }
 
     /// nil if there is no such file. Files here are small.
-    func read(_ name: String) throws -> String? {
-        let descriptor = open(path(name), O_RDONLY | O_CLOEXEC)
+    func read(_ name: String) throws -> String? { try Self.readFile(path(name)) }
+
+    static func readFile(_ path: String) throws -> String? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
             if errno == ENOENT { return nil }
-            throw Self.failure(path(name), errno)
+            throw Self.failure(path, errno)
         }
         defer { close(descriptor) }
         var bytes: [UInt8] = []
@@ -31,7 +33,7 @@ package struct StateDirectory: Sendable {
         while true {
             let count = Glibc.read(descriptor, &part, part.count)
             if count < 0, errno == EINTR { continue }
-            guard count >= 0 else { throw Self.failure(path(name), errno) }
+            guard count >= 0 else { throw Self.failure(path, errno) }
             if count == 0 || bytes.count > 1 << 20 { break }
             bytes += part.prefix(count)
         }
@@ -61,7 +63,7 @@ package struct StateDirectory: Sendable {
 
     private static func failure(_ path: String, _ code: Int32) -> AgentError {
         AgentError(
-            .setup, "use the state directory \(path)", cause: String(cString: strerror(code)),
+            .setup, "use \(path)", cause: String(cString: strerror(code)),
             remedy: code == EACCES ? "run the agent as root" : "create it, or choose another with --state-dir")
     }
 }

@@ -1,20 +1,26 @@
-/// The store that an agent works with: its own, or the one that another agent serves. `Membership` says which.
+/// The store that an agent works with: its own, the one that another agent serves, or etcd. `Membership` says which.
 import Fabric
 import HTTP
 import Logging
 import Store
+import TLS
 import Telemetry
 
 enum StoreAccess: Sendable {
     case served(EmbeddedStore)
     case joined(StoreLocator)
+    case external(EtcdStore, EtcdLocation)
 
     static func open(
-        _ membership: Membership, keys: PeerKeys, table: LocalTable, files: StateDirectory, output: LogOutput
+        _ membership: Membership, _ configuration: Configuration, keys: PeerKeys, table: LocalTable, files: StateDirectory, log: Logger
     ) async throws -> StoreAccess {
-        if let locator = StoreLocator(membership, keys: keys, table: table, log: output.logger("agent")) { return .joined(locator) }
+        if let url = membership.storeURL {
+            let location = try EtcdLocation(parsing: url)
+            return .external(try etcd(location, configuration), location)
+        }
+        if let locator = StoreLocator(membership, keys: keys, table: table, log: log) { return .joined(locator) }
         let path = files.path("store.db")
-        let store = try await EmbeddedStore.open(path: path, create: false, log: output.logger("store"))
+        let store = try await EmbeddedStore.open(path: path, create: false, log: log)
         let cluster = await store.identity().cluster
         guard cluster == membership.cluster else {
             await store.close()
@@ -26,10 +32,35 @@ enum StoreAccess: Sendable {
         return .served(store)
     }
 
+    /// A client of that etcd, with TLS as it is set up.
+    static func etcd(_ location: EtcdLocation, _ configuration: Configuration) throws -> EtcdStore {
+        guard location.isSecure else { return try EtcdStore(location) }
+        do {
+            func text(_ path: String) throws -> String {
+                guard let text = try StateDirectory.readFile(path) else {
+                    throw AgentError(.setup, "set up TLS to etcd", cause: "there is no file \(path)", remedy: "correct --store-ca, --store-cert or --store-key")
+                }
+                return text
+            }
+            var own: TLSContext.Own?
+            if let certificate = configuration.storeCertificate, let key = configuration.storeKey {
+                let chain = try Certificate.all(pem: try text(certificate))
+                own = .init(certificate: chain[0], key: try PrivateKey(pem: try text(key)), chain: Array(chain.dropFirst()))
+            }
+            let authorities = try configuration.storeAuthorities.map { try Certificate.all(pem: try text($0)) }
+            let slot = TLSContextSlot(
+                try TLSContext(own: own, trust: .serverName(authorities: authorities), now: { Int64(wallSeconds()) }))
+            return try EtcdStore(location, connector: EtcdConnector { address, isSecure in HTTPClient(address, tls: isSecure ? slot : nil) })
+        } catch let error as TLSError {
+            throw AgentError(.setup, "set up TLS to etcd", cause: "\(error.operation): \(error.cause)", remedy: error.remedy)
+        }
+    }
+
     var store: any Store {
         switch self {
         case .served(let store): store
         case .joined(let locator): RemoteStore { locator.client }
+        case .external(let store, _): store
         }
     }
 
@@ -46,24 +77,40 @@ enum StoreAccess: Sendable {
     var isServed: Bool { embedded != nil }
 
     /// For people.
-    var kind: String { "embedded" }
+    var kind: String {
+        if case .external = self { "etcd" } else { "embedded" }
+    }
     /// Where it is; nil: here.
-    var address: String? { locator?.address.description }
+    var address: String? {
+        if case .external(_, let location) = self { location.description } else { locator?.address.description }
+    }
     var description: String { address ?? kind }
 
-    /// Puts the cluster's settings into a new store.
+    /// Puts the cluster's settings into a new store. An emptied one is for a person to judge.
     func found(_ beginning: Beginning, settings: Settings) async throws {
-        guard case .served(let store) = self else { return }
+        let membership = beginning.membership
+        switch self {
+        case .joined: return
+        case .served(let store): guard try await store.list(prefix: "").revision == .zero else { return }
+        case .external(let store, let location):
+            guard membership.isFounding == true else { return }
+            let owner = try await store.found(StoreIdentity(cluster: membership.cluster, epoch: 1)).cluster
+            guard owner == membership.cluster else { throw Self.taken(location, owner) }
+        }
         var cluster = ClusterObject(
-            id: await store.identity().cluster, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeNode: beginning.node)
-        cluster.isSealed = beginning.membership.isSealed
-        // Only into a store that never held anything: an emptied one is for a person to judge.
-        guard try await store.list(prefix: "").revision == .zero else { return }
+            id: membership.cluster, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeNode: isServed ? beginning.node : nil)
+        cluster.isSealed = membership.isSealed
         var operations: [StoreOperation] = [.put(key: StoreKey.cluster, value: try StoredJSON.encode(cluster), lease: nil)]
         if let authority = try beginning.signer?.object(beginning.node) {
             operations.append(.put(key: StoreKey.authority(authority.fingerprint), value: try StoredJSON.encode(authority), lease: nil))
         }
         _ = try await store.commit(StoreTransaction(conditions: [.absent(key: StoreKey.cluster)], operations: operations))
+    }
+
+    static func taken(_ location: EtcdLocation, _ cluster: String) -> AgentError {
+        AgentError(
+            .setup, "make a cluster with its store at \(location)", cause: "cluster \(cluster) has its store there",
+            remedy: "join that one with --join HOST --token TOKEN ('tulle token create' on one of its hosts); or, for a second cluster, give the address another prefix")
     }
 
     func close() async { await embedded?.close() }
