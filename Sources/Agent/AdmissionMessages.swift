@@ -45,12 +45,14 @@ extension Credentials {
     /// From what the authority's node answered to a request made with the key.
     init(_ key: PrivateKey, _ certificate: String, _ authorities: [String], node: NodeID) throws {
         let own = try Certificate(pem: certificate)
-        guard own.identity?.node == node.description, own.publicKey == (try key.publicKey()), !authorities.isEmpty else {
+        let trust = try authorities.map { try Certificate(pem: $0) }
+        guard own.identity?.node == node.description, own.publicKey == (try key.publicKey()), let issuer = trust.first, own.isIssued(by: issuer)
+        else {
             throw AgentError(
                 .setup, "take the node's certificate", cause: "the cluster answered with one that is not for this node",
                 remedy: "see that the versions of both agents are compatible")
         }
-        self.init(key: key, certificate: own, authorities: try authorities.map { try Certificate(pem: $0) })
+        self.init(key: key, certificate: own, authorities: trust)
     }
 }
 
@@ -59,11 +61,13 @@ extension Joining {
     static let clockSkew = 300
 
     /// Joins with a token of `tulle token create`: believes only the authority that the token names.
+    ///
+    /// - Parameter known: the key of a node that the cluster knows and whose certificate has ended: with it, it is let in again as itself.
     static func join(
-        _ address: HTTPAddress, token: JoinToken, node: NodeID, name: String
+        _ address: HTTPAddress, token: JoinToken, node: NodeID, name: String, known: PrivateKey? = nil
     ) async throws -> (Membership, ClusterInvitation, Credentials) {
         let operation = "join the cluster at \(address)"
-        let key = try PrivateKey.generate()
+        let key = try known ?? PrivateKey.generate()
         let order = AdmissionRequest(
             proof: token.proof, node: node, name: name, request: try CertificateRequest(key: key, uri: "tulle:\(node)").pem(), time: wallSeconds())
         let context = try TLSContext(own: nil, trust: .pinned(fingerprint: token.fingerprint), now: { Int64(wallSeconds()) })
@@ -77,7 +81,9 @@ extension Joining {
                 .setup, operation, cause: error.cause,
                 remedy: error.tls?.remedy ?? "see that an agent runs there and that TCP port \(address.port ?? 7940) is open between the hosts")
         }
-        guard response.status == 200, let answer = try? StoredJSON.decode(AdmissionAnswer.self, response.body) else {
+        guard response.status == 200, let answer = try? StoredJSON.decode(AdmissionAnswer.self, response.body),
+            (1...65_535).contains(answer.invitation.storePort)
+        else {
             guard let refusal = response.failure else {
                 throw AgentError(
                     .setup, operation, cause: "it answered with status \(response.status)",

@@ -26,13 +26,24 @@ struct Beginning: Sendable {
             membership = try Self.follow(configuration.store, known)
             if membership.storeURL != known.storeURL { try membership.save(table) }
             credentials = try Credentials.load(files)
-            signer = try Signer.load(files, lifetime: lifetime)
+            try credentials?.check(node: node, cluster: membership.cluster, files)
+            signer = try Signer.load(files, cluster: membership.cluster, lifetime: lifetime)
+            if signer == nil, credentials == nil, membership.storeAddress == nil, membership.isSealed != true {
+                // The first host of a cluster of version 0.1.
+                signer = try Signer.make(files, cluster: membership.cluster, lifetime: lifetime)
+            }
+            try await renew(configuration, files)
             guard credentials != nil || known.token != nil else {
                 throw AgentError(
                     .setup, "start", cause: "\(files.path(Credentials.file)), with this node's certificate, is missing",
                     remedy: "restore it from a copy; or remove this node on another host, run 'tulle reset' here and join again")
             }
             return
+        }
+        guard try files.read(Credentials.file) == nil || configuration.join != nil else {
+            throw AgentError(
+                .setup, "start", cause: "\(files.path(Credentials.file)) is a node's certificate, and agent.db beside it knows no cluster",
+                remedy: "restore agent.db from a copy; or join again with --join and --token; or, to begin a new cluster, move \(Credentials.file) away")
         }
         if let join = configuration.join {
             (membership, invitation, credentials) = try await Self.join(join, configuration, node)
@@ -47,15 +58,30 @@ struct Beginning: Sendable {
             (membership.storeURL, membership.isFounding) = (url, true)
         case .embedded, nil: membership = Membership(cluster: try await Self.newStore(files))
         }
-        let made = try Signer.load(files, lifetime: lifetime) ?? Signer.make(files, cluster: membership.cluster, lifetime: lifetime)
+        let made = try Signer.make(files, cluster: membership.cluster, lifetime: lifetime)
         signer = made
         credentials = try made.credentials(node: node.description, name: configuration.nodeName)
         try credentials?.save(files)
         try membership.save(table)
     }
 
+    /// A certificate that cannot be renewed any more by showing it: by the authority here, or with a token and the key that the cluster knows.
+    private mutating func renew(_ configuration: Configuration, _ files: StateDirectory) async throws {
+        guard credentials?.isGood(at: wallSeconds()) != true else { return }
+        if let signer {
+            credentials = try signer.credentials(node: node.description, name: configuration.nodeName)
+        } else if let present = credentials, let join = configuration.join, let text = configuration.token, JoinToken.looksLike(text) {
+            (_, _, credentials) = try await Joining.join(
+                join, token: try JoinToken(parsing: text), node: node, name: configuration.nodeName, known: present.key)
+        }
+        try credentials?.save(files)
+    }
+
     /// The store is the cluster's from now on.
-    func founded(_ table: LocalTable) throws {
+    ///
+    /// - Parameter isDone: false if it is another's: nothing was made, and the next start begins again.
+    func founded(_ table: LocalTable, _ isDone: Bool) throws {
+        guard isDone else { return try Membership.forget(table) }
         var done = membership
         done.isFounding = nil
         try done.save(table)
@@ -116,7 +142,7 @@ struct Beginning: Sendable {
         guard !isUsed else {
             throw AgentError(
                 .setup, "start", cause: "\(files.path("store.db")) holds a cluster's record and agent.db beside it is missing",
-                remedy: "restore agent.db; or, to begin a new cluster, move store.db away")
+                remedy: "restore agent.db; or, to begin a new cluster, move store.db, \(Credentials.file) and \(Signer.file) away")
         }
         return cluster
     }

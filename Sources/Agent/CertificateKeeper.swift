@@ -1,5 +1,5 @@
-/// Keeps this node's certificate good and the cluster's trust up to date: asks for a first certificate (a node of version 0.1), for the next one before the
-/// present ends, believes the authorities that the store names; and, where the authority is, closes the door that agents of version 0.1 used,
+/// Keeps this node's certificate good: asks for a first certificate (a node of version 0.1), for the next one before the
+/// present ends, refuses nodes that were removed; and, where the authority is, closes the door that agents of version 0.1 used,
 /// once every node has a certificate.
 import Fabric
 import HTTP
@@ -34,44 +34,43 @@ actor CertificateKeeper {
     /// Until cancelled.
     func run() async {
         while !Task.isCancelled {
-            var pause = Duration.seconds(60)
+            let left = credentials.map { Int($0.certificate.notAfter) - wallSeconds() } ?? 240
+            var pause = Duration.seconds(min(60, max(1, left / 4)))
             let seen = await controller.trust()
-            do {
-                try await keep()
-                await controller.setProblem("certificate", nil)
-            } catch {
-                if await controller.isStoreReachable { await controller.setProblem("certificate", "\(error)") }
-                pause = .seconds(5)
+            keys.refuse(await controller.removedNodes())
+            var failures: [String] = []
+            for step in [keep, publish, seal] {
+                do { try await step() } catch { failures.append("\(error)") }
+            }
+            if !failures.isEmpty || credentials?.isDue(at: wallSeconds()) ?? true { pause = min(pause, .seconds(5)) }
+            let end = credentials.map { ", which ends in \(max(0, Int($0.certificate.notAfter) - wallSeconds()) / 3600) h" } ?? ""
+            if await controller.isStoreReachable || credentials?.isDue(at: wallSeconds()) ?? false {
+                await controller.setProblem("certificate", failures.first.map { "this node's certificate\(end): \($0)" })
             }
             await controller.waitForTrust(otherThan: seen, within: pause)
         }
     }
 
     private func keep() async throws {
-        if let present = credentials {
-            let now = Int64(wallSeconds()), left = present.certificate.notAfter - now
-            if left < (present.certificate.notAfter - present.certificate.notBefore) / 3 { try await renew(now: now) }
-        } else {
-            try await renew(now: 0)
-        }
-        if let tls = keys.server(log) { try await listener.secure(tls) }
+        if credentials?.isDue(at: wallSeconds()) ?? true { try await renew() }
+        if let tls = try keys.server(log) { try await listener.secure(tls) }
         await controller.setFingerprint(credentials?.certificate.fingerprintText)
-        try await followAuthorities()
-        if let signer { try await controller.publish(try signer.object(controller.identity.node)) }
-        try await seal()
     }
 
     /// By this node's own authority, or by the one that has it.
-    private func renew(now: Int64) async throws {
+    private func renew() async throws {
         let (id, name) = await (controller.me.id, controller.me.name)
-        if let signer {
-            try adopt(try signer.credentials(node: id.description, name: name))
-            return
+        if let signer { return try adopt(try signer.credentials(node: id.description, name: name)) }
+        guard let (node, address) = await controller.authorityPlace() else {
+            // A cluster of version 0.1 has none.
+            guard credentials != nil else { return }
+            throw AgentError(
+                .setup, "renew the certificate", cause: "the node that has the cluster's authority is not known",
+                remedy: "see 'tulle nodes'; the host that made the cluster has it")
         }
         let key = try PrivateKey.generate()
         let order = CertificateOrder(node: id, name: name, request: try CertificateRequest(key: key, uri: "tulle:\(id)").pem())
-        guard let address = await controller.signerAddress() else { return }
-        let answer = try await PeerClient(address, keys: keys).send(
+        let answer = try await PeerClient(address, keys: keys, expecting: { node }).send(
             HTTPRequest("POST", CertificateOrder.path, body: try StoredJSON.encode(order)), timeout: .seconds(5))
         if answer.status == 404 { return }  // Of version 0.1 still.
         if let failure = answer.failure, answer.status != 200 { throw failure }
@@ -80,19 +79,24 @@ actor CertificateKeeper {
         log.notice("this node has a new certificate", metadata: ["ends": "\(credentials?.certificate.notAfter ?? 0)"])
     }
 
+    /// Saved when it is known to be good.
     private func adopt(_ new: Credentials) throws {
+        guard new.isGood(at: wallSeconds()), new.certificate.identity?.cluster == membership.cluster,
+            credentials.map({ $0.authorities.first?.publicKey == new.authorities.first?.publicKey }) ?? true
+        else {
+            throw AgentError(
+                .setup, "take the node's new certificate", cause: "it is of another authority or cluster, or its dates are not those of this host's clock",
+                remedy: "set the clocks of both hosts (NTP)")
+        }
+        try keys.set(new.contexts(membership.cluster))
         try new.save(files)
         credentials = new
-        keys.set(try new.context(membership.cluster))
     }
 
-    private func followAuthorities() async throws {
-        guard let present = credentials else { return }
-        let named = await controller.view.authorities.values.sorted { $0.fingerprint < $1.fingerprint }.compactMap {
-            try? Certificate(pem: $0.certificate)
-        }
-        let wanted = present.trusting(named.filter { CertificateAuthority.isAuthority($0, of: membership.cluster) })
-        if wanted.authorities != present.authorities { try adopt(wanted) }
+    private func publish() async throws {
+        guard let signer else { return }
+        try await controller.publish(try signer.object(controller.identity.node))
+        try await controller.forgetRemoved(after: signer.lifetime)
     }
 
     private func seal() async throws {
@@ -113,10 +117,9 @@ actor CertificateKeeper {
 
 extension PeerKeys {
     /// For this node's TCP port; nil before its first certificate.
-    func server(_ log: Logger) -> HTTPServerTLS? {
-        let present = present
-        guard let slot = present.slot else { return nil }
-        var tls = HTTPServerTLS(slot, alsoPlain: present.token != nil)
+    func server(_ log: Logger) throws -> HTTPServerTLS? {
+        guard let slot = try slot() else { return nil }
+        var tls = HTTPServerTLS(slot, alsoPlain: token != nil)
         let limiter = RepeatLimiter(interval: .seconds(60))
         tls.failed = { error, place in
             limiter.log(
@@ -128,6 +131,7 @@ extension PeerKeys {
 
 /// What, when it changes, gives `CertificateKeeper` something to do.
 struct Trust: Hashable, Sendable {
+    var removed: Set<NodeID>
     var authorities: Set<String>
     var certified: Set<NodeID>
     var nodes: Int
@@ -137,13 +141,16 @@ struct Trust: Hashable, Sendable {
 extension Controller {
     func trust() -> Trust {
         Trust(
-            authorities: Set(view.authorities.keys), certified: Set(view.nodes.values.filter { $0.fingerprint != nil }.map(\.id)),
+            removed: Set(view.removed.keys), authorities: Set(view.authorities.keys), certified: Set(view.nodes.values.filter { $0.fingerprint != nil }.map(\.id)),
             nodes: view.nodes.count, isSealed: view.cluster?.isSealed == true)
     }
 
     func waitForTrust(otherThan seen: Trust, within limit: Duration) async {
         _ = await wait(within: limit) { $0.trust() != seen }
     }
+
+    /// UUIDs, as certificates have them.
+    func removedNodes() -> Set<String> { Set(view.removed.keys.map(\.description)) }
 
     func setFingerprint(_ fingerprint: String?) {
         guard me.fingerprint != fingerprint else { return }
@@ -168,11 +175,15 @@ extension Controller {
             "old agents",
             old.isEmpty ? nil : "agents of an older version join with the shared secret still, on \(old.joined(separator: ", ")): upgrade them, or remove those nodes")
         guard old.isEmpty else { return }
-        try await rewrite(StoreKey.cluster, "seal the cluster") { (old: ClusterObject) in
-            guard old.isSealed != true else { return nil }
-            var sealed = old
-            sealed.isSealed = true
-            return sealed
-        }
+        // Nobody registers meanwhile.
+        let seen = viewRevision
+        guard let entry = try await store.list(prefix: StoreKey.cluster).entries.first(where: { $0.key == StoreKey.cluster }) else { return }
+        var sealed = try StoredJSON.decode(ClusterObject.self, entry.value)
+        sealed.isSealed = true
+        _ = try await commit(
+            StoreTransaction(
+                conditions: [.unchanged(key: StoreKey.cluster, since: entry.modified), .quiet(prefix: StoreKey.nodes, since: seen)],
+                operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(sealed, over: entry.value), lease: nil)]),
+            "seal the cluster")
     }
 }

@@ -77,7 +77,9 @@ extension Controller {
         if present.instance != me.instance { try refuseDouble(present) }
         try lineage.add(me.instance)
         let (mine, known) = (me, lineage)
-        try await rewrite(key, "update this node") { (old: NodeObject) in old == mine || !known.has(old.instance) ? nil : mine }
+        try await rewrite(key, "update this node") { (old: NodeObject) in
+            old == mine || old.removed != nil || !known.has(old.instance) ? nil : mine
+        }
         doubleSince = nil
     }
 

@@ -30,6 +30,16 @@ extension Controller {
             throw AgentError(
                 .invalid, operation, cause: "it serves the cluster's store", remedy: "the store must be served elsewhere first")
         }
+        guard node.id != view.authority?.node else {
+            throw AgentError(
+                .invalid, operation, cause: "it has the cluster's certificate authority, without which no certificate is renewed",
+                remedy: "keep its agent running; this version cannot move the authority")
+        }
+        guard node.fingerprint != nil || !view.alive.contains(node.id) else {
+            throw AgentError(
+                .invalid, operation, cause: "its agent is of an older version, which does not know that it can be removed",
+                remedy: "stop that agent first, or upgrade it")
+        }
         let now = wallSeconds()
         try await rewrite(StoreKey.node(node.id), operation) { (old: NodeObject) in
             guard old.removed == nil else { return nil }
@@ -62,20 +72,27 @@ extension Controller {
         return node
     }
 
-    /// Deletes what a removed node held.
+    /// Deletes what a removed node held: what the store says of it at this moment, each on the condition that nobody took it since.
     private func clear(after node: NodeID) async throws {
-        let keys = view.possessions(of: node)
-        for start in stride(from: 0, to: keys.count, by: Leaving.part) {
-            let part = keys[start..<min(start + Leaving.part, keys.count)]
-            _ = try await commit(
-                StoreTransaction(operations: part.map { .delete(key: $0) }), "free what node \(node) held")
-        }
+        guard view.possessions(of: node) != [] else { return }
+        try await requireStore("free what node \(node) held")
+        try await reach(try await Leaving.clear(store, after: node))
     }
 
     /// Finishes removals whose command was broken off. One node does it, so that not all commit the same.
     func clearAfterRemoved() async throws {
         guard !view.removed.isEmpty, view.alive.min() == me.id else { return }
         for node in view.removed.keys { try await clear(after: node) }
+    }
+
+    /// Marks of nodes that no certificate can bring back any more: at the node that has the authority.
+    ///
+    /// - Parameter lifetime: the longest of a certificate, in seconds.
+    func forgetRemoved(after lifetime: Int) async throws {
+        let limit = wallSeconds() - max(2 * lifetime, terms.forgetAfter)
+        let old = view.removed.values.filter { ($0.removed ?? .max) < limit && view.possessions(of: $0.id).isEmpty }
+        guard !old.isEmpty, isStoreReachable, distrust == nil else { return }
+        _ = try await commit(StoreTransaction(operations: old.prefix(Leaving.part).map { .delete(key: StoreKey.node($0.id)) }), "forget removed nodes")
     }
 
     /// Another agent, which knows, says that this node was removed.

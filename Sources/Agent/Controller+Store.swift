@@ -41,12 +41,18 @@ extension Controller {
                 remedy: "put the right store back; to leave the old cluster, run 'tulle reset' and join the other one")
         }
         // Without the cluster's object no node registers.
-        let object = ClusterObject(
+        var object = ClusterObject(
             id: cluster, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeNode: view.cluster?.storeNode)
+        object.isSealed = view.cluster?.isSealed
         _ = try await store.commit(
             StoreTransaction(
                 conditions: [.absent(key: StoreKey.cluster)],
                 operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(object), lease: nil)]))
+        // Removed is removed, whatever an older record says.
+        for gone in view.removed.values {
+            _ = try await store.commit(
+                StoreTransaction(operations: [.put(key: StoreKey.node(gone.id), value: try StoredJSON.encode(gone), lease: nil)]))
+        }
         let snapshot = try await store.list(prefix: "")
         distrust = nil
         setProblem("store-trust", nil)

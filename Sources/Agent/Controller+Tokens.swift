@@ -48,19 +48,33 @@ extension Controller {
         _ = try await commit(StoreTransaction(operations: [.delete(key: StoreKey.token(id))]), operation)
     }
 
-    /// Takes one use of the token that a joiner proves to have.
-    func spendToken(proof: String, _ operation: String) async throws {
-        let id = JoinToken.id(ofProof: proof), hash = JoinToken.hash(ofProof: proof)
-        func refusal(_ state: TokenObject.State) -> AgentError {
-            AgentError(
-                .token, operation, cause: "the token is \(state.rawValue)", remedy: "make a new one with 'tulle token create' on a node of the cluster")
-        }
-        let unknown = AgentError(
+    private static func tokenRefusal(_ state: TokenObject.State, _ operation: String) -> AgentError {
+        AgentError(
+            .token, operation, cause: "the token is \(state.rawValue)", remedy: "make a new one with 'tulle token create' on a node of the cluster")
+    }
+
+    private static func unknownToken(_ operation: String) -> AgentError {
+        AgentError(
             .token, operation, cause: "the cluster does not know the token",
             remedy: "it was revoked, or ended long ago: make a new one with 'tulle token create' on a node of the cluster")
-        guard let known = view.tokens[id], known.hash == hash else { throw unknown }
+    }
+
+    /// Whether it would let somebody in, by this node's view.
+    func checkToken(proof: String, _ operation: String) async throws {
+        let id = JoinToken.id(ofProof: proof)
+        // Made on another node a moment ago.
+        _ = await wait(within: .seconds(1)) { $0.view.tokens[id] != nil }
+        guard let known = view.tokens[id], known.hash == JoinToken.hash(ofProof: proof) else {
+            throw Self.unknownToken(operation)
+        }
         let state = known.state(at: wallSeconds())
-        guard state == .valid else { throw refusal(state) }
+        guard state == .valid else { throw Self.tokenRefusal(state, operation) }
+    }
+
+    /// Takes one use of the token that a joiner proves to have.
+    func spendToken(proof: String, _ operation: String) async throws {
+        try await checkToken(proof: proof, operation)
+        let id = JoinToken.id(ofProof: proof)
         var found: TokenObject.State?
         try await rewrite(StoreKey.token(id), operation) { (old: TokenObject) in
             let now = old.state(at: wallSeconds())
@@ -70,8 +84,8 @@ extension Controller {
             spent.used += 1
             return spent
         }
-        guard let found else { throw unknown }
-        guard found == .valid else { throw refusal(found) }
+        guard let found else { throw Self.unknownToken(operation) }
+        guard found == .valid else { throw Self.tokenRefusal(found, operation) }
     }
 
     /// Deletes tokens that ended a day ago.

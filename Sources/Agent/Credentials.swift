@@ -1,6 +1,7 @@
 /// What this node shows to the others, and whom it believes: one file in the state directory, `node.pem`, with its private key, its certificate and the
 /// cluster's authorities, in that order. The node that has the authority keeps its key in `authority.pem`.
 import Fabric
+import Store
 import TLS
 
 struct Credentials: Sendable {
@@ -38,38 +39,67 @@ struct Credentials: Sendable {
     }
 
     /// For both ends: a server that asks for certificates and lets those without one as far as joining.
-    func context(_ cluster: String) throws -> TLSContext {
-        try TLSContext(
-            own: .init(certificate: certificate, key: key, chain: Array(authorities.prefix(1))),
-            trust: .cluster(cluster, authorities: authorities), clientCertificate: .optional, now: { Int64(wallSeconds()) })
+    func contexts(_ cluster: String) -> PeerKeys.Contexts {
+        { refusal in
+            try TLSContext(
+                own: .init(certificate: certificate, key: key, chain: Array(authorities.prefix(1))),
+                trust: .cluster(cluster, authorities: authorities), clientCertificate: .optional, now: { Int64(wallSeconds()) },
+                refusal: refusal)
+        }
     }
 
-    /// The same certificate, and whom else the cluster's record names. The own authority stays.
-    func trusting(_ others: [Certificate]) -> Credentials {
-        var new = self
-        new.authorities = Array(authorities.prefix(1))
-        for other in others where !new.authorities.contains(other) { new.authorities.append(other) }
-        return new
+    /// It has begun and not ended.
+    func isGood(at now: Int) -> Bool { (certificate.notBefore...certificate.notAfter).contains(Int64(now)) }
+
+    /// It is time for the next one: a third of its life is left, or this host's clock was wrong when it was made.
+    func isDue(at now: Int) -> Bool {
+        let issued = certificate.notBefore + CertificateAuthority.clockSkew
+        return !isGood(at: now) || certificate.notAfter - Int64(now) < (certificate.notAfter - issued) / 3
+    }
+
+    /// - Throws: if they are not this node's of that cluster.
+    func check(node: NodeID, cluster: String, _ files: StateDirectory) throws {
+        guard certificate.identity?.node == node.description, certificate.identity?.cluster == cluster else {
+            throw AgentError(
+                .setup, "start", cause: "\(files.path(Self.file)) is the certificate of another node or cluster than \(files.path("agent.db")) names",
+                remedy: "restore both from the same copy; or, to begin anew, run 'tulle reset'")
+        }
+        guard let own = authorities.first, certificate.isIssued(by: own) else {
+            throw AgentError(
+                .setup, "start", cause: "the certificate in \(files.path(Self.file)) is not signed by the authority in it",
+                remedy: "restore the file from a copy")
+        }
     }
 }
 
 /// The cluster's certificate authority, on the node that has its key.
 struct Signer: Sendable {
     static let file = "authority.pem"
+    /// No clock that says less is right: 2026-11-21.
+    private static let present: Int64 = 1_795_219_200
     let authority: CertificateAuthority
     /// Seconds that a node's certificate is good for.
     let lifetime: Int
 
-    static func load(_ files: StateDirectory, lifetime: Int) throws -> Signer? {
+    static func load(_ files: StateDirectory, cluster: String, lifetime: Int) throws -> Signer? {
         guard let text = try files.read(file) else { return nil }
-        do { return Signer(authority: try CertificateAuthority(certificate: text, key: text), lifetime: lifetime) } catch {
+        let authority: CertificateAuthority
+        do { authority = try CertificateAuthority(certificate: text, key: text) } catch {
             throw AgentError(
                 .setup, "read \(files.path(file))", cause: error.cause, remedy: "restore the file from a copy")
         }
+        guard authority.cluster == cluster else {
+            throw AgentError(
+                .setup, "start", cause: "\(files.path(file)) is the authority of cluster \(authority.cluster), and this node belongs to \(cluster)",
+                remedy: "put the right file back, or move this one away")
+        }
+        return Signer(authority: authority, lifetime: lifetime)
     }
 
     static func make(_ files: StateDirectory, cluster: String, lifetime: Int) throws -> Signer {
-        let authority = try CertificateAuthority.make(cluster: cluster, now: Int64(wallSeconds()))
+        // Good from the beginning of time: a clock that is wrong at this moment must not matter for ever.
+        let end = max(Int64(wallSeconds()), Self.present) + CertificateAuthority.lifetime
+        let authority = try CertificateAuthority.make(cluster: cluster, now: CertificateAuthority.clockSkew, lifetime: end)
         try files.write(file, try authority.key.pem() + authority.certificate.pem())
         return Signer(authority: authority, lifetime: lifetime)
     }

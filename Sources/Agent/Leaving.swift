@@ -9,33 +9,49 @@ enum Leaving {
 
     /// - Parameter store: the cluster's.
     static func leave(_ store: any Store, as node: NodeID, now: Int) async throws {
-        let key = StoreKey.node(node)
+        do {
+            // Nothing here uses it any more. The mark comes last: who has it is not answered.
+            _ = try await clear(store, after: node)
+            let key = StoreKey.node(node)
+            for _ in 0..<8 {
+                guard let entry = try await store.list(prefix: key).entries.first(where: { $0.key == key }) else { return }
+                var me = try StoredJSON.decode(NodeObject.self, entry.value)
+                me.removed = now
+                let transaction = StoreTransaction(
+                    conditions: [.unchanged(key: key, since: entry.modified)],
+                    operations: [.put(key: key, value: try StoredJSON.encode(me, over: entry.value), lease: nil)])
+                if case .committed = try await store.commit(transaction) { return }
+            }
+        } catch let error as StoreError where error.code == .removed {
+            return
+        }
+        throw AgentError(
+            .storeAway, "leave the cluster", cause: "this node's record changed each time it was to be written",
+            remedy: "see that no other agent runs under this node's identity")
+    }
+
+    /// Deletes what a node holds, each key only as it was read: whoever took it since keeps it.
+    ///
+    /// - Returns: the revision at which nothing of it was left.
+    static func clear(_ store: any Store, after node: NodeID) async throws -> Revision {
         for _ in 0..<8 {
             let snapshot = try await store.list(prefix: "")
             var view = ClusterView()
             for entry in snapshot.entries {
                 if let object = try? ClusterView.Object(key: entry.key, value: entry.value) { _ = view.set(object) }
             }
-            // Nothing here uses it any more. The mark comes last: who has it is not answered.
-            let keys = view.possessions(of: node)
-            for start in stride(from: 0, to: keys.count, by: part) {
-                let operations = keys[start..<min(start + part, keys.count)].map { StoreOperation.delete(key: $0) }
-                _ = try await store.commit(StoreTransaction(operations: operations))
-            }
-            guard let entry = snapshot.entries.first(where: { $0.key == key }), var me = view.nodes[node] else { return }
-            me.removed = now
-            let transaction = StoreTransaction(
-                conditions: [.unchanged(key: key, since: entry.modified)],
-                operations: [.put(key: key, value: try StoredJSON.encode(me, over: entry.value), lease: nil)])
-            do {
-                if case .committed = try await store.commit(transaction) { return }
-            } catch let error as StoreError where error.code == .removed {
-                return
+            let keys = Set(view.possessions(of: node))
+            let entries = snapshot.entries.filter { keys.contains($0.key) }
+            guard !entries.isEmpty else { return snapshot.revision }
+            for start in stride(from: 0, to: entries.count, by: part / 2) {
+                let some = entries[start..<min(start + part / 2, entries.count)]
+                _ = try await store.commit(
+                    StoreTransaction(
+                        conditions: some.map { .unchanged(key: $0.key, since: $0.modified) }, operations: some.map { .delete(key: $0.key) }))
             }
         }
         throw AgentError(
-            .storeAway, "leave the cluster", cause: "this node's record changed each time it was to be written",
-            remedy: "see that no other agent runs under this node's identity")
+            .storeAway, "free what node \(node) held", cause: "it changed each time it was to be deleted", remedy: "it is tried again")
     }
 }
 

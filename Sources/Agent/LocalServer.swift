@@ -27,7 +27,7 @@ struct LocalServer: Sendable {
             }
         }
         on(.token, &router) {
-            guard let token = keys.present.token else {
+            guard let token = keys.token else {
                 throw AgentError(
                     .unknown, "show the shared secret", cause: "this cluster has none: its nodes have certificates",
                     remedy: "'tulle token create' makes a token with which hosts join")

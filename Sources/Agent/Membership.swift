@@ -43,6 +43,11 @@ package struct Membership: Codable, Sendable {
         peers = []
     }
 
+    static func forget(_ table: LocalTable) throws {
+        try table.delete(key)
+        try table.sync()
+    }
+
     var secret: ClusterToken? {
         get throws { try isSealed == true ? nil : token.map { try ClusterToken(parsing: $0) } }
     }

@@ -5,6 +5,7 @@ import Addressing
 import Fabric
 import HTTP
 import Store
+import Synchronization
 import TLS
 
 struct PeerService: Sendable {
@@ -16,6 +17,16 @@ struct PeerService: Sendable {
     let storeURL: String?
     /// Where this node has the authority.
     let signer: Signer?
+    private let forwarding = Gate(8)
+
+    init(cluster: String, controller: Controller, access: StoreAccess, keys: PeerKeys, storeURL: String?, signer: Signer?) {
+        self.cluster = cluster
+        self.controller = controller
+        self.access = access
+        self.keys = keys
+        self.storeURL = storeURL
+        self.signer = signer
+    }
 
     var handler: HTTPHandler {
         var router = HTTPRouter()
@@ -31,13 +42,13 @@ struct PeerService: Sendable {
         if let store = access.embedded { StoreService(store).addRoutes(to: &router) }
         let routes = router
         let members: HTTPHandler = { await routes.answer($0) }
-        let old = keys.present.token.map { PeerAuthenticator(token: $0).protecting(members) }
+        let old = keys.token.map { PeerAuthenticator(token: $0).protecting(members) }
         return { await answer($0, members: members, old: old) }
     }
 
     private func answer(_ request: HTTPRequest, members: HTTPHandler, old: HTTPHandler?) async -> HTTPResponse {
         guard request.isSecure else {
-            if let old, keys.present.token != nil { return await old(request) }
+            if let old, keys.token != nil { return await old(request) }
             return .text("this cluster takes certificates only: upgrade that agent, or join it again\n", status: 403)
         }
         guard let peer = request.peer else {
@@ -47,10 +58,17 @@ struct PeerService: Sendable {
                     .notAuthentic, "\(request.method) \(request.path)", cause: "no certificate of the cluster's was shown",
                     remedy: "Join the cluster first."), status: 403)
         }
-        if await controller.isRemoved(peer.node) { return removal(request) }
+        // The handshake asked; the connection may be old.
+        guard peer.expires > Int64(wallSeconds()) else {
+            return .failure(
+                StoreError(
+                    .notAuthentic, "\(request.method) \(request.path)", cause: "the certificate that this connection began with has ended",
+                    remedy: "Restart that agent."), status: 403)
+        }
+        if keys.isRefused(peer.node) { return removal(request) }
         let response = await members(request)
         // It may have been removed while it waited for a change.
-        return await controller.isRemoved(peer.node) ? removal(request) : response
+        return keys.isRefused(peer.node) ? removal(request) : response
     }
 
     private func removal(_ request: HTTPRequest) -> HTTPResponse {
@@ -82,12 +100,13 @@ struct PeerService: Sendable {
             guard let order = try? StoredJSON.decode(AdmissionRequest.self, request.body) else {
                 throw AgentError(.invalid, operation, cause: "the request is not one to join", remedy: "see that the versions of both agents fit")
             }
-            guard let signer else { return try await forward(request, operation) }
+            guard let signer else { return try await forward(request, order, operation) }
             guard let invitation = await invitation() else {
                 throw AgentError(.setup, operation, cause: "this node does not know where the store is", remedy: "try again")
             }
-            try await controller.admit(order, operation)
-            let certificate = try signer.sign(CertificateRequest(pem: order.request), node: order.node.description, name: order.name)
+            let wanted = try CertificateRequest(pem: order.request)
+            try await controller.admit(order, key: wanted.publicKey.fingerprintText, operation)
+            let certificate = try signer.sign(wanted, node: order.node.description, name: order.name)
             return .json(try StoredJSON.encode(
                 AdmissionAnswer(invitation: invitation, certificate: try certificate.pem(), authorities: [try signer.authority.certificate.pem()])))
         }
@@ -102,9 +121,13 @@ struct PeerService: Sendable {
             guard let signer else {
                 throw AgentError(.setup, operation, cause: "this node has no authority", remedy: "ask the node that has it")
             }
-            // Whoever comes with the old secret is known as a member, and by nothing else.
-            guard request.peer == nil || request.peer?.node == order.node.description else {
-                throw AgentError(.invalid, operation, cause: "it is for another node than the one that asks", remedy: "report this")
+            if let peer = request.peer {
+                guard peer.node == order.node.description else {
+                    throw AgentError(.invalid, operation, cause: "it is for another node than the one that asks", remedy: "report this")
+                }
+            } else {
+                // Whoever comes with the old secret is known as a member, and by nothing else.
+                try await controller.checkUncertified(order.node, operation)
             }
             let certificate = try signer.sign(CertificateRequest(pem: order.request), node: order.node.description, name: order.name)
             return .json(try StoredJSON.encode(
@@ -112,15 +135,22 @@ struct PeerService: Sendable {
         }
     }
 
-    /// To the node that has the authority; the token is what counts, whoever carries it.
-    private func forward(_ request: HTTPRequest, _ operation: String) async throws -> HTTPResponse {
-        guard let address = await controller.signerAddress() else {
+    /// To the node that has the authority; the token is what counts, whoever carries it. Only once, only for who has a token by this node's own record,
+    /// and a few at a time.
+    private func forward(_ request: HTTPRequest, _ order: AdmissionRequest, _ operation: String) async throws -> HTTPResponse {
+        guard request.peer == nil, let (node, address) = await controller.authorityPlace(), node != controller.identity.node.description else {
             throw AgentError(
-                .setup, operation, cause: "this node does not know which one has the cluster's authority", remedy: "join by the cluster's first host")
+                .setup, operation, cause: "this node does not know which one has the cluster's authority", remedy: "join by the host that made the cluster")
         }
-        var onward = HTTPRequest("POST", AdmissionRequest.path, body: request.body)
-        onward.fields["Content-Type"] = "application/json"
-        do { return try await PeerClient(address, keys: keys).send(onward, timeout: .seconds(8), isRepeatable: false) } catch let error as StoreError {
+        try await controller.checkToken(proof: order.proof, operation)
+        guard forwarding.enter() else {
+            throw AgentError(.full, operation, cause: "other hosts are joining by this one", remedy: "try again in a moment, or by another host")
+        }
+        defer { forwarding.leave() }
+        do {
+            return try await PeerClient(address, keys: keys, expecting: { node }).send(
+                HTTPRequest("POST", AdmissionRequest.path, body: request.body), timeout: .seconds(8), isRepeatable: false)
+        } catch let error as StoreError {
             throw AgentError(
                 .storeAway, operation, cause: "the node with the cluster's authority does not answer: \(error.cause)", remedy: "start its agent at \(address)")
         }
@@ -139,36 +169,64 @@ struct PeerService: Sendable {
     }
 }
 
-extension Controller {
-    /// - Parameter node: a UUID in lower case.
-    func isRemoved(_ node: String) -> Bool { NodeID(node).map { view.removed[$0] != nil } ?? true }
+/// So many at a time.
+private final class Gate: Sendable {
+    private let room: Mutex<Int>
+    init(_ room: Int) { self.room = Mutex(room) }
 
-    /// Where the node listens that has the authority.
-    func signerAddress() -> HTTPAddress? {
-        view.authority.flatMap { view.nodes[$0.node] }.flatMap { ConfigurationValue.join($0.agent) }
+    func enter() -> Bool {
+        room.withLock { room in
+            guard room > 0 else { return false }
+            room -= 1
+            return true
+        }
+    }
+    func leave() { room.withLock { $0 += 1 } }
+}
+
+extension Controller {
+    /// The node that has the authority, and where it listens.
+    func authorityPlace() -> (node: String, address: HTTPAddress)? {
+        guard let node = view.authority.flatMap({ view.nodes[$0.node] }), let address = ConfigurationValue.join(node.agent) else { return nil }
+        return (node.id.description, address)
     }
 
     /// Whether that host may join; takes a use of its token.
-    func admit(_ order: AdmissionRequest, _ operation: String) async throws {
+    ///
+    /// - Parameter key: the fingerprint of the key that it proves to have.
+    func admit(_ order: AdmissionRequest, key: String, _ operation: String) async throws {
+        // Who has no token learns nothing.
+        try await checkToken(proof: order.proof, operation)
         let now = wallSeconds()
-        guard abs(now.subtractingReportingOverflow(order.time).partialValue) <= Joining.clockSkew else {
+        guard (now - Joining.clockSkew...now + Joining.clockSkew).contains(order.time) else {
             throw AgentError(
                 .setup, operation, cause: "the clocks differ: the joining host's says \(order.time), \(me.name)'s says \(now) (seconds since 1970)",
                 remedy: "set them, as by NTP: certificates depend on them")
         }
-        guard view.nodes[order.node] == nil, view.removed[order.node] == nil else {
+        guard ConfigurationValue.nodeName(order.name) != nil else {
+            throw AgentError(.invalid, operation, cause: "the name is none", remedy: "give --node-name letters, digits, '.', '-' and '_'")
+        }
+        // With the key that it had before it is the same one, whose certificate has ended.
+        let isSame = view.nodes[order.node].map { $0.fingerprint == key } ?? false
+        guard isSame || (view.nodes[order.node] == nil && view.removed[order.node] == nil) else {
             throw AgentError(
                 .conflict, operation, cause: "node \(order.node) is known to the cluster already: this machine is a copy of it, or its state is an old one",
                 remedy: "run 'tulle reset' there and join again")
         }
-        if let other = view.nodes.values.first(where: { $0.name == order.name }) {
+        if let other = view.nodes.values.first(where: { $0.name == order.name && $0.id != order.node }) {
             throw AgentError(
                 .conflict, operation, cause: "the name \(order.name) is taken by node \(other.id) at \(other.agent)",
                 remedy: "join with another --node-name; or, if that node is gone for good, run 'tulle node remove \(order.name)' first")
         }
-        guard ConfigurationValue.nodeName(order.name) != nil else {
-            throw AgentError(.invalid, operation, cause: "the name is none", remedy: "give --node-name letters, digits, '.', '-' and '_'")
-        }
         try await spendToken(proof: order.proof, operation)
+    }
+
+    /// A member of version 0.1 that has no certificate yet.
+    func checkUncertified(_ node: NodeID, _ operation: String) throws {
+        guard let known = view.nodes[node], known.fingerprint == nil else {
+            throw AgentError(
+                .conflict, operation, cause: "node \(node) is not one that waits for its first certificate",
+                remedy: "join with a token of 'tulle token create'")
+        }
     }
 }

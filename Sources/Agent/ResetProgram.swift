@@ -65,7 +65,7 @@ package enum ResetProgram {
             let node = try? NodeID.kept(in: table)
         else { return }
         do {
-            let keys = PeerKeys(try Credentials.load(files)?.context(membership.cluster), token: try membership.secret)
+            let keys = PeerKeys(try Credentials.load(files)?.contexts(membership.cluster), token: try membership.secret)
             let access = try await StoreAccess.open(
                 membership, configuration, keys: keys, table: table, files: files, log: Logger(label: "reset"))
             try await Leaving.leave(access.store, as: node, now: wallSeconds())

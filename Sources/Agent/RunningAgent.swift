@@ -40,7 +40,7 @@ struct RunningAgent: Sendable {
         if invitation == nil, let join = configuration.join {
             log.notice("this node belongs to cluster \(membership.cluster) already; --join \(join) is ignored")
         }
-        let keys = PeerKeys(try beginning.credentials?.context(membership.cluster), token: try membership.secret)
+        let keys = PeerKeys(beginning.credentials?.contexts(membership.cluster), token: try membership.secret)
         let access = try await StoreAccess.open(membership, configuration, keys: keys, table: table, files: files, log: output.logger("store"))
 
         let metrics = AgentMetrics()
@@ -81,8 +81,16 @@ struct RunningAgent: Sendable {
             replica: try Replica(path: files.path("replica.db"), log: log),
             reconciler: reconciler, log: log,
             hostRoutes: { (try? HostNetwork.read()).map(Underlay.foreignRoutes) ?? [] })
-        try await access.found(beginning, settings: settings)
-        if membership.isFounding == true { try beginning.founded(table) }
+        if membership.isFounding == true {
+            do { try await access.found(beginning, settings: settings) } catch let error as AgentError {
+                try beginning.founded(table, false)
+                throw error
+            }
+            try beginning.founded(table, true)
+        } else {
+            try await access.found(beginning, settings: settings)
+        }
+        access.locator?.expect(await controller.view.cluster?.storeNode)
 
         let engine = configuration.dockerSocket.map { EngineSync(socket: $0, controller: controller, log: output.logger("docker")) }
         var servers: [HTTPServer] = []
@@ -90,7 +98,7 @@ struct RunningAgent: Sendable {
         do {
             listener = try await PeerListener(
                 configuration.listen, underlay: underlay.address,
-                tls: keys.server(output.logger("peers")),
+                tls: try keys.server(output.logger("peers")),
                 handler: PeerService(
                     cluster: membership.cluster, controller: controller, access: access, keys: keys, storeURL: membership.storeURL,
                     signer: beginning.signer).handler)

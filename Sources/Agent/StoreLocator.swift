@@ -16,6 +16,8 @@ final class StoreLocator: Sendable {
     }
 
     private let state: Mutex<State>
+    /// The node that serves the store, as the record says; nil: not known yet.
+    private let expected = SharedText()
     private let keys: PeerKeys
     private let table: LocalTable
     private let log: Logger
@@ -23,10 +25,17 @@ final class StoreLocator: Sendable {
     /// nil if this node's agent serves the store itself.
     init?(_ membership: Membership, keys: PeerKeys, table: LocalTable, log: Logger) {
         guard let address = membership.storeAddress else { return nil }
-        state = Mutex(State(membership: membership, client: PeerClient(address, keys: keys)))
+        let expected = expected
+        state = Mutex(State(membership: membership, client: PeerClient(address, keys: keys, expecting: { expected.withLock { $0 } })))
         self.keys = keys
         self.table = table
         self.log = log
+    }
+
+    /// Nobody but that node is believed to serve the store.
+    func expect(_ node: NodeID?) {
+        guard let node else { return }
+        expected.withLock { $0 = node.description }
     }
 
     var client: PeerClient { state.withLock { $0.client } }
@@ -35,7 +44,8 @@ final class StoreLocator: Sendable {
     /// - Returns: whether the cluster's store is there.
     func move(to address: HTTPAddress) async -> Bool {
         guard address != self.address else { return true }
-        let client = PeerClient(address, keys: keys)
+        let expected = expected
+        let client = PeerClient(address, keys: keys, expecting: { expected.withLock { $0 } })
         let identity = try? await RemoteStore(timeout: .seconds(2)) { client }.identity()
         let isMoved = state.withLock { state in
             guard let identity, identity.cluster == state.membership.cluster, case .tcp(let host, let port) = address else { return false }
@@ -83,6 +93,12 @@ final class StoreLocator: Sendable {
             pause = min(pause * 2, .seconds(30))
         }
     }
+}
+
+/// A text that several hold and one changes.
+final class SharedText: Sendable {
+    private let value = Mutex<String?>(nil)
+    func withLock<Result>(_ body: (inout String?) -> Result) -> Result where Result: Sendable { value.withLock { body(&$0) } }
 }
 
 /// The other direction: this agent serves the store, and tells where.

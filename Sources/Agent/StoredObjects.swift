@@ -151,7 +151,10 @@ extension ClusterView.Object {
         case ("endpoints", 3):
             guard let id = NetworkID(parts[1]) else { return nil }
             self = .endpoint(id, EndpointID(parts[2]), try object(EndpointObject.self))
-        case ("tokens", 2): self = .token(parts[1], try object(TokenObject.self))
+        case ("tokens", 2):
+            let token = try object(TokenObject.self)
+            guard token.map({ $0.id == parts[1] }) ?? true else { return nil }
+            self = .token(parts[1], token)
         case ("authorities", 2): self = .authority(parts[1], try object(AuthorityObject.self))
         default: return nil
         }
@@ -164,7 +167,9 @@ extension ClusterView.Object {
         case let node as NodeObject:
             if let removed = node.removed, !times.contains(removed) { return "removed" }
             return sizes.contains(node.mtu) ? nil : "mtu"
-        case let token as TokenObject: return times.contains(token.created) && times.contains(token.expires) ? nil : "created or expires"
+        case let token as TokenObject:
+            if !times.contains(token.created) || !times.contains(token.expires) { return "created or expires" }
+            return sizes.contains(token.used) && token.uses.map(sizes.contains) ?? true ? nil : "uses or used"
         case let authority as AuthorityObject: return times.contains(authority.created) ? nil : "created"
         case let endpoint as EndpointObject: return times.contains(endpoint.created) ? nil : "created"
         case let network as NetworkObject:

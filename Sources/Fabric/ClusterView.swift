@@ -96,9 +96,9 @@ package struct ClusterView: Sendable {
     /// All that are not removed.
     package var live: [NetworkObject] { networks.values.filter { $0.state != .removed } }
 
-    /// The one that signs.
+    /// The one that signs: the oldest, so that no member puts its own in its place.
     package var authority: AuthorityObject? {
-        authorities.values.max { ($0.created, $0.fingerprint) < ($1.created, $1.fingerprint) }
+        authorities.values.filter { removed[$0.node] == nil }.min { ($0.created, $0.fingerprint) < ($1.created, $1.fingerprint) }
     }
 
     package func blocks(of network: NetworkID, owner: NodeID) -> [IPPrefix] {

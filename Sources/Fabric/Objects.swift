@@ -25,7 +25,7 @@ package struct ClusterObject: Hashable, Sendable, Codable {
     }
 }
 
-/// `nodes/UUID`: written by that node's agent only.
+/// `nodes/UUID`: written by that node's agent, and by whoever removes it.
 package struct NodeObject: Hashable, Sendable, Codable {
     package var v = storeFormat
     package var id: NodeID

@@ -34,7 +34,8 @@ package struct TokenObject: Hashable, Sendable, Codable {
     }
 }
 
-/// `authorities/FINGERPRINT`: a certificate authority whose nodes are the cluster's. There is one, and two while a new one takes over.
+/// `authorities/FINGERPRINT`: the certificate authority whose nodes are the cluster's. Nodes believe the one that they joined by, not this record: it tells
+/// who signs, and what new tokens pin.
 package struct AuthorityObject: Hashable, Sendable, Codable {
     package var v = storeFormat
     /// SHA-256 of its public key, in hexadecimal digits.
@@ -43,7 +44,7 @@ package struct AuthorityObject: Hashable, Sendable, Codable {
     package var certificate: String
     /// The node that has its key.
     package var node: NodeID
-    /// Seconds since 1970: the newest signs.
+    /// Seconds since 1970.
     package var created: Int
 
     package init(fingerprint: String, certificate: String, node: NodeID, created: Int) {

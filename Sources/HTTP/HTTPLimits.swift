@@ -19,6 +19,8 @@ package struct HTTPLimits: Sendable {
     package var strangers = 256
     /// Largest body of one of those, over TLS.
     package var strangerBodyBytes = 64 << 10
+    /// Of one without TLS that has not proved itself by an earlier request.
+    package var plainBodyBytes = 1 << 20
     /// The mode of a unix socket's file.
     package var socketMode: UInt32 = 0o660
 

@@ -58,6 +58,7 @@ final class ServerConnection: ChannelDuplexHandler {
     private var held: CircularBuffer<Input> = []
     private var isSecure = false
     private var peer: PeerIdentity?
+    private var isProved = false
 
     init(core: ServerCore) { self.core = core }
 
@@ -173,7 +174,10 @@ final class ServerConnection: ChannelDuplexHandler {
         reserved = 0
     }
 
-    private var largestBody: Int { isSecure && peer == nil ? min(core.limits.strangerBodyBytes, core.limits.bodyBytes) : core.limits.bodyBytes }
+    private var largestBody: Int {
+        let isStranger = core.tls != nil && peer == nil && !isProved
+        return isStranger ? min(isSecure ? core.limits.strangerBodyBytes : core.limits.plainBodyBytes, core.limits.bodyBytes) : core.limits.bodyBytes
+    }
     private func refuseBody() { refuse(413, "the body is larger than \(largestBody) bytes") }
 
     private func answer() {
@@ -196,7 +200,10 @@ final class ServerConnection: ChannelDuplexHandler {
     private func answered(_ response: HTTPResponse) {
         guard case .answering = phase, let head else { return }
         releaseBody()
-        if response.provesClient { core.known(self) }
+        if response.provesClient {
+            isProved = true
+            core.known(self)
+        }
         if !head.isKeepAlive { isLast = true }
         send(response, to: head) { $0.sent() }
     }

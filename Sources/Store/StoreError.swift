@@ -66,9 +66,9 @@ extension StoreError.Code {
     package static let timedOut = Self(rawValue: "timed-out")
     /// The answer is not one of the store protocol. Check that the address is an agent's, and compare versions.
     package static let badAnswer = Self(rawValue: "bad-answer")
-    /// The token's text is damaged (a typo). Copy it again from `tulle token show`.
+    /// The token's text is damaged (a typo). Copy it again, whole, as `tulle token create` printed it.
     package static let malformedToken = Self(rawValue: "malformed-token")
-    /// The token is well-formed but another cluster's. Copy it from `tulle token show` on an agent of this cluster.
+    /// The shared secret of version 0.1 is another cluster's.
     package static let wrongToken = Self(rawValue: "wrong-token")
     /// The other agent has seen this very request before and did nothing now; it may have done it then: read, then decide
     /// again. If it happens often, something on the way repeats requests.
@@ -99,8 +99,8 @@ extension StoreError.Code {
         case .unreachable: return "Check that the agent there runs, its address, and that no firewall drops its port."
         case .timedOut: return "Check the load and the network of both hosts; the outcome is unknown until the store is read again."
         case .badAnswer: return "Check that the address is a tulle agent's, and that its version fits this one."
-        case .malformedToken: return "Copy the token again, whole, from `tulle token show`."
-        case .wrongToken: return "Copy the token from `tulle token show` on an agent of the cluster you want to join."
+        case .malformedToken: return "Copy the token again, whole, as `tulle token create` printed it."
+        case .wrongToken: return "Make a token with `tulle token create` on a host of the cluster you want to join."
         case .replayed: return "If it repeats, a proxy on the way repeats requests: connect the agents directly."
         case .notAuthentic: return "Check the address: what answers there lacks this cluster's token, or traffic is altered."
         case .removed: return "Remove the containers on its networks, run `tulle reset` and join again, as a new node."

@@ -6,6 +6,8 @@ package struct PublicKey: Sendable, Hashable {
 
     /// SHA-256 of the DER, 32 bytes: what a token pins.
     package var fingerprint: [UInt8] { Digest.sha256(der) }
+    /// In hexadecimal digits.
+    package var fingerprintText: String { Digest.hexadecimal(fingerprint) }
 
     init(_ key: OpaquePointer, _ operation: String) throws(TLSError) {
         der = try OpenSSL.bytes(operation) { i2d_PUBKEY_bio($0, key) }

@@ -18,6 +18,9 @@ struct AgentCommand: RunnableCommand {
     @Option(.runDirectory) var runDirectory: String?
     @Option(.underlay) var underlay: String?
     @Option(.store) var store: String?
+    @Option(.storeAuthorities) var storeAuthorities: String?
+    @Option(.storeCertificate) var storeCertificate: String?
+    @Option(.storeKey) var storeKey: String?
     @Option(.listen) var listen: String?
     @Option(.join) var join: String?
     @Option(.token) var token: String?
@@ -30,6 +33,7 @@ struct AgentCommand: RunnableCommand {
     @Option(.scope) var scope: String?
     @Option(.forgetAfter) var forgetAfter: String?
     @Option(.lease) var lease: String?
+    @Option(.certificateLifetime) var certificateLifetime: String?
 
     /// What was given, by setting's name.
     var flags: [String: String] {
@@ -38,6 +42,8 @@ struct AgentCommand: RunnableCommand {
             (.underlay, underlay), (.store, store), (.listen, listen), (.join, join), (.token, token),
             (.dockerSocket, dockerSocket), (.pluginDirectory, pluginDirectory), (.logLevel, logLevel), (.logFormat, logFormat),
             (.vxlanPort, vxlanPort), (.vniBase, vniBase), (.scope, scope), (.forgetAfter, forgetAfter), (.lease, lease),
+            (.storeAuthorities, storeAuthorities), (.storeCertificate, storeCertificate), (.storeKey, storeKey),
+            (.certificateLifetime, certificateLifetime),
         ]
         return given.reduce(into: [:]) { $0[$1.0.name] = $1.1 }
     }

@@ -27,7 +27,7 @@ enum Program {
             return ExitStatus.success
         } catch {
             let failure = CommandFailure(any: error)
-            if !failure.message.isEmpty { console.say("tulle: \(failure.message)") }
+            if !failure.message.isEmpty { console.say(failure.message.hasPrefix("tulle: ") ? failure.message : "tulle: \(failure.message)") }
             return failure.status
         }
     }

@@ -8,7 +8,7 @@ struct EtcdHeader {
         try json.object { json, name in
             switch name {
             case "cluster_id": cluster = try json.number()
-            case "revision": revision = try json.number()
+            case "revision": revision = try json.revision()
             default: try json.skip()
             }
         }
@@ -28,8 +28,8 @@ struct EtcdKeyValue {
             switch name {
             case "key": key = try json.base64()
             case "value": value = try json.base64()
-            case "create_revision": created = try json.number()
-            case "mod_revision": modified = try json.number()
+            case "create_revision": created = try json.revision()
+            case "mod_revision": modified = try json.revision()
             case "lease": lease = try json.number()
             default: try json.skip()
             }
@@ -144,7 +144,7 @@ struct EtcdWatchAnswer {
             case "created": isCreated = try json.bool()
             case "canceled": isCanceled = try json.bool()
             case "fragment": isFragment = try json.bool()
-            case "compact_revision": compacted = try json.number()
+            case "compact_revision": compacted = try json.revision()
             case "cancel_reason": reason = try json.string()
             case "events": try json.array { events.append(try Event(&$0)) }
             default: try json.skip()

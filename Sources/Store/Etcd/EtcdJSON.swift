@@ -111,6 +111,13 @@ struct EtcdJSON {
         return isNegative ? 0 &- value : value
     }
 
+    /// Counts from 0 up; one less than the largest 64-bit number, so that the next one is a number too.
+    mutating func revision() throws -> UInt64 {
+        let value = try number()
+        guard value < UInt64(Int64.max) else { throw malformed("revision") }
+        return value
+    }
+
     mutating func bool() throws -> Bool {
         if try literal("true") { return true }
         if try literal("false") || isNull() { return false }

@@ -33,7 +33,10 @@ package final class EtcdStore: Store {
             EtcdRequest.Path.range, EtcdRequest.range(EtcdKeyRange(names.identityKey)).finished, operation)
         guard let entry = answer.entries.first else { throw EtcdIdentity.missing(operation, key: names.identityKey) }
         let found = try EtcdIdentity(reading: entry.value, key: names.identityKey)
-        known.withLock { $0 = found }
+        // Commits go on being held to the cluster that was read first: another's is for the caller to refuse.
+        known.withLock { known in
+            if known.map({ $0.identity.cluster == found.identity.cluster }) ?? true { known = found }
+        }
         return found.identity
     }
 

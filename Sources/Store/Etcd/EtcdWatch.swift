@@ -243,6 +243,8 @@ actor EtcdWatch {
             } else {
                 await look(isJudging: true)
                 await lookForWanted()
+                // Another look may be under way, which needs its turn; and none is worth more than ten a second.
+                guard (try? await Task.sleep(for: .milliseconds(100))) != nil else { return }
             }
         }
     }

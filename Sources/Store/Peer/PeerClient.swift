@@ -8,7 +8,7 @@ package struct PeerClient: Sendable {
     /// What is kept between requests.
     private final class Link: Sendable {
         struct State {
-            var secure: HTTPClient?
+            var secure: (client: HTTPClient, expected: String?)?
             var plain: (client: HTTPClient, signer: PeerSigner, token: ClusterToken)?
             /// The other side spoke no TLS a moment ago.
             var plainUntil: ContinuousClock.Instant?
@@ -18,11 +18,14 @@ package struct PeerClient: Sendable {
 
     package let address: HTTPAddress
     private let keys: PeerKeys
+    /// Which node must answer, a UUID; asked at each request. nil: any of the cluster.
+    private let expected: @Sendable () -> String?
     private let link = Link()
 
-    package init(_ address: HTTPAddress, keys: PeerKeys) {
+    package init(_ address: HTTPAddress, keys: PeerKeys, expecting: @escaping @Sendable () -> String? = { nil }) {
         self.address = address
         self.keys = keys
+        expected = expecting
     }
 
     package init(_ address: HTTPAddress, token: ClusterToken) { self.init(address, keys: PeerKeys(token: token)) }
@@ -30,7 +33,7 @@ package struct PeerClient: Sendable {
     /// As `HTTPClient.disconnect`.
     package func disconnect() {
         link.state.withLock { state in
-            state.secure?.disconnect()
+            state.secure?.client.disconnect()
             state.plain?.client.disconnect()
         }
     }
@@ -43,34 +46,38 @@ package struct PeerClient: Sendable {
     /// - Throws: `StoreError`, or `CancellationError`.
     package func send(_ request: HTTPRequest, timeout: Duration, isRepeatable: Bool = true) async throws -> HTTPResponse {
         do {
-            let present = keys.present
-            if let client = secure(present) {
+            let token = keys.token
+            if let client = try secure(isOnly: token == nil) {
                 do {
                     return try await client.send(request, timeout: timeout, isRepeatable: isRepeatable)
-                } catch let error as HTTPError where error.tls?.code == .noTLS && present.token != nil {
+                } catch let error as HTTPError where error.tls?.code == .noTLS && token != nil {
                     // Of version 0.1 still. It may be upgraded at any time.
                     link.state.withLock { $0.plainUntil = .now + .seconds(30) }
                 }
             }
-            guard let token = present.token else {
+            guard let token else {
                 throw StoreError(.notAuthentic, "\(request.method) \(request.path)", cause: "this node has no certificate")
             }
             let (client, signer) = plain(token)
             return try await signer.send(request) { try await client.send($0, timeout: timeout) }
         } catch let error as HTTPError {
             throw StoreError(error)
+        } catch let error as TLSError {
+            throw StoreError(.notAuthentic, "\(request.method) \(request.path) at \(address)", cause: error.cause, remedy: error.remedy)
         } catch var error as StoreError {
             error.operation += " at \(address)"
             throw error
         }
     }
 
-    private func secure(_ present: PeerKeys.Present) -> HTTPClient? {
-        guard let slot = present.slot else { return nil }
+    private func secure(isOnly: Bool) throws -> HTTPClient? {
+        let expected = expected()
+        guard let slot = try keys.slot(expecting: expected) else { return nil }
         return link.state.withLock { state in
-            if present.token != nil, let until = state.plainUntil, until > .now { return nil }
-            let client = state.secure ?? HTTPClient(address, tls: slot)
-            state.secure = client
+            if !isOnly, let until = state.plainUntil, until > .now { return nil }
+            if let secure = state.secure, secure.expected == expected { return secure.client }
+            let client = HTTPClient(address, tls: slot)
+            state.secure = (client, expected)
             return client
         }
     }
@@ -87,6 +94,11 @@ package struct PeerClient: Sendable {
 
 extension StoreError {
     fileprivate init(_ error: HTTPError) {
+        // An alert comes from who has proved to be of the cluster (and the expected node, where one is).
+        if let tls = error.tls, tls.code == .refusedByPeer, tls.cause.contains("it was removed from the cluster") {
+            self.init(.removed, error.operation, cause: "this node was removed from the cluster")
+            return
+        }
         let code: Code =
             switch error.code {
             case .timedOut: .timedOut
