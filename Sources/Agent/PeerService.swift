@@ -79,12 +79,22 @@ struct PeerService: Sendable {
             guard let order = try? StoredJSON.decode(AdmissionRequest.self, request.body) else {
                 throw AgentError(.invalid, operation, cause: "the request is not one to join", remedy: "see that the versions of both agents fit")
             }
-            guard let signer else { return try await forward(request, operation) }
+            guard let signer else {
+                // What another agent passed on goes no further, or two that are wrong about who has it would ask each other without end.
+                guard request.peer == nil, request.isSecure else {
+                    throw AgentError(
+                        .setup, operation, cause: "the node \(await controller.me.name), which is said to have the cluster's authority, has it not",
+                        remedy: "restore authority.pem there, and start its agent again")
+                }
+                return try await forward(request, operation)
+            }
             guard let invitation = await invitation() else {
                 throw AgentError(.setup, operation, cause: "this node does not know where the store is", remedy: "try again")
             }
+            // Before the token loses a use.
+            let wanted = try CertificateRequest(pem: order.request)
             try await controller.admit(order, operation)
-            let certificate = try signer.sign(CertificateRequest(pem: order.request), node: order.node.description, name: order.name)
+            let certificate = try signer.sign(wanted, node: order.node.description, name: order.name)
             return .json(try StoredJSON.encode(
                 AdmissionAnswer(invitation: invitation, certificate: try certificate.pem(), authorities: [try signer.authority.certificate.pem()])))
         }
@@ -103,6 +113,7 @@ struct PeerService: Sendable {
             guard request.peer == nil || request.peer?.node == order.node.description else {
                 throw AgentError(.invalid, operation, cause: "it is for another node than the one that asks", remedy: "report this")
             }
+            guard await !controller.isRemoved(order.node.description) else { throw Controller.removedError(operation) }
             let certificate = try signer.sign(CertificateRequest(pem: order.request), node: order.node.description, name: order.name)
             return .json(try StoredJSON.encode(
                 CertificateAnswer(certificate: try certificate.pem(), authorities: [try signer.authority.certificate.pem()])))
@@ -148,7 +159,8 @@ extension Controller {
     /// Whether that host may join; takes a use of its token.
     func admit(_ order: AdmissionRequest, _ operation: String) async throws {
         let now = wallSeconds()
-        guard abs(now.subtractingReportingOverflow(order.time).partialValue) <= Joining.clockSkew else {
+        // A stranger's number: the difference may be one that has no absolute value.
+        guard now.subtractingReportingOverflow(order.time).partialValue.magnitude <= Joining.clockSkew else {
             throw AgentError(
                 .setup, operation, cause: "the clocks differ: the joining host's says \(order.time), \(me.name)'s says \(now) (seconds since 1970)",
                 remedy: "set them, as by NTP: certificates depend on them")
