@@ -39,6 +39,10 @@ actor CertificateKeeper {
             do {
                 try await keep()
                 await controller.setProblem("certificate", nil)
+                if let due = credentials?.certificate.renewal {
+                    let left = due - Int64(wallSeconds())
+                    pause = left > 0 ? min(pause, .seconds(left)) : .seconds(5)
+                }
             } catch {
                 if await controller.isStoreReachable { await controller.setProblem("certificate", "\(error)") }
                 pause = .seconds(5)
@@ -49,10 +53,9 @@ actor CertificateKeeper {
 
     private func keep() async throws {
         if let present = credentials {
-            let now = Int64(wallSeconds()), left = present.certificate.notAfter - now
-            if left < (present.certificate.notAfter - present.certificate.notBefore) / 3 { try await renew(now: now) }
+            if Int64(wallSeconds()) >= present.certificate.renewal { try await renew() }
         } else {
-            try await renew(now: 0)
+            try await renew()
         }
         if let tls = keys.server(log) { try await listener.secure(tls) }
         await controller.setFingerprint(credentials?.certificate.fingerprintText)
@@ -62,7 +65,7 @@ actor CertificateKeeper {
     }
 
     /// By this node's own authority, or by the one that has it.
-    private func renew(now: Int64) async throws {
+    private func renew() async throws {
         let (id, name) = await (controller.me.id, controller.me.name)
         if let signer {
             try adopt(try signer.credentials(node: id.description, name: name))
@@ -108,6 +111,15 @@ actor CertificateKeeper {
         try membership.save(table)
         keys.forgetToken()
         log.notice("every node has a certificate: the shared secret opens nothing any more")
+    }
+}
+
+extension Certificate {
+    /// When to ask for the next one: a third of its time is left then. Seconds since 1970.
+    var renewal: Int64 {
+        // It begins earlier than it was made.
+        let lifetime = notAfter - notBefore - CertificateAuthority.clockSkew
+        return notAfter - max(lifetime, 3) / 3
     }
 }
 
