@@ -26,6 +26,13 @@ struct Beginning: Sendable {
             membership = known
             credentials = try Credentials.load(files)
             signer = try Signer.load(files, lifetime: lifetime)
+            // Of version 0.1: the cluster gets its authority where its store is, once.
+            if signer == nil, credentials == nil, known.token != nil, known.isSealed != true, known.servesStore {
+                let made = try Signer.make(files, cluster: known.cluster, lifetime: lifetime)
+                signer = made
+                credentials = try made.credentials(node: node.description, name: configuration.nodeName)
+                try credentials?.save(files)
+            }
             guard credentials != nil || known.token != nil else {
                 throw AgentError(
                     .setup, "start", cause: "\(files.path(Credentials.file)), with this node's certificate, is missing",
