@@ -28,6 +28,7 @@ struct AgentCommand: RunnableCommand {
     @Option(.vxlanPort) var vxlanPort: String?
     @Option(.vniBase) var vniBase: String?
     @Option(.scope) var scope: String?
+    @Option(.certificateLifetime) var certificateLifetime: String?
     @Option(.forgetAfter) var forgetAfter: String?
     @Option(.lease) var lease: String?
 
@@ -37,7 +38,8 @@ struct AgentCommand: RunnableCommand {
             (.config, config), (.nodeName, nodeName), (.stateDirectory, stateDirectory), (.runDirectory, runDirectory),
             (.underlay, underlay), (.store, store), (.listen, listen), (.join, join), (.token, token),
             (.dockerSocket, dockerSocket), (.pluginDirectory, pluginDirectory), (.logLevel, logLevel), (.logFormat, logFormat),
-            (.vxlanPort, vxlanPort), (.vniBase, vniBase), (.scope, scope), (.forgetAfter, forgetAfter), (.lease, lease),
+            (.vxlanPort, vxlanPort), (.vniBase, vniBase), (.scope, scope), (.certificateLifetime, certificateLifetime),
+            (.forgetAfter, forgetAfter), (.lease, lease),
         ]
         return given.reduce(into: [:]) { $0[$1.0.name] = $1.1 }
     }
