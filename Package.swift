@@ -75,11 +75,11 @@ let package = Package(
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ]),
         tests("HTTP", ["HTTP", "TLS", "TestKit"] + nio),
-        tests("Store", ["Store", "HTTP", "TestKit"]),
+        tests("Store", ["Store", "HTTP", "TLS", "TestKit"]),
         tests("Docker", ["Docker", "HTTP"]),
         tests("Telemetry", ["Telemetry", log]),
-        tests("Agent", ["Agent", "TestKit", "Fabric", "Addressing", "Store", "HTTP", "Docker", "LocalAPI"]),
+        tests("Agent", ["Agent", "TestKit", "Fabric", "Addressing", "Store", "HTTP", "TLS", "Docker", "LocalAPI"]),
         tests("tulle", ["tulle", "Agent", "LocalAPI", "HTTP"]),
-        tests("Lab", ["LocalAPI", "HTTP", "Addressing", "TestKit", "CSQLite"]),
+        tests("Lab", ["LocalAPI", "HTTP", "Addressing", "TestKit", "Agent", "Fabric", "Store", "TLS", "CSQLite"]),
     ]
 )

@@ -245,9 +245,9 @@ extension Controller {
     /// Reads an object from the store itself, changes it and writes it back if nobody else did in between.
     /// The change returns nil to leave it as it is.
     func rewrite<Value: Codable>(
-        _ key: String, _ operation: String, _ change: (Value) -> Value?
+        _ key: String, _ operation: String, attempts: Int = 8, _ change: (Value) -> Value?
     ) async throws {
-        for _ in 0..<8 {
+        for _ in 0..<attempts {
             try await requireStore(operation)
             guard let entry = try await store.list(prefix: key).entries.first(where: { $0.key == key }),
                 let value = change(try StoredJSON.decode(Value.self, entry.value))

@@ -5,6 +5,8 @@ package import Store
 extension Controller {
     /// Tokens that the store keeps, the ended ones of the last day among them.
     private static let mostTokens = 1000
+    /// Hosts that may join with one token in one instant.
+    private static let mostSpendings = 1000
 
     /// - Parameters:
     ///   - ttl: seconds.
@@ -76,12 +78,13 @@ extension Controller {
         try await checkToken(proof: proof, operation)
         let id = JoinToken.id(ofProof: proof)
         var found: TokenObject.State?
-        try await rewrite(StoreKey.token(id), operation) { (old: TokenObject) in
+        // As many hosts as are set up at once want it at the same time, and in each round one gets it.
+        try await rewrite(StoreKey.token(id), operation, attempts: Self.mostSpendings) { (old: TokenObject) in
             let now = old.state(at: wallSeconds())
             found = now
             guard now == .valid else { return nil }
             var spent = old
-            spent.used += 1
+            spent.used = old.used == .max ? .max : old.used + 1
             return spent
         }
         guard let found else { throw Self.unknownToken(operation) }

@@ -52,6 +52,9 @@ package struct Membership: Codable, Sendable {
         get throws { try isSealed == true ? nil : token.map { try ClusterToken(parsing: $0) } }
     }
 
+    /// This node's agent has the embedded store.
+    var servesStore: Bool { storeURL == nil && storeHost == nil }
+
     package var storeAddress: HTTPAddress? {
         guard let storeHost, let storePort else { return nil }
         return .tcp(host: storeHost, port: storePort)

@@ -19,6 +19,8 @@ final class TestCluster: Sendable {
     }
 
     let store: FaultyStore
+    /// What is behind it.
+    let engine: EmbeddedStore
     let cluster: String
     /// They outlive agents.
     private let kernels = Mutex<[Int: ModelKernel]>([:])
@@ -27,6 +29,7 @@ final class TestCluster: Sendable {
 
     init(lease: Int = 600, scopeIsGlobal: Bool = false) async throws {
         let embedded = EmbeddedStore.inMemory()
+        engine = embedded
         store = FaultyStore(embedded)
         cluster = await embedded.identity().cluster
         root = NSTemporaryDirectory() + "tulle-test-\(UInt64.random(in: .min ... .max))"

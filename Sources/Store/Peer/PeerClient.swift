@@ -59,7 +59,7 @@ package struct PeerClient: Sendable {
                 throw StoreError(.notAuthentic, "\(request.method) \(request.path)", cause: "this node has no certificate")
             }
             let (client, signer) = plain(token)
-            return try await signer.send(request) { try await client.send($0, timeout: timeout) }
+            return try await signer.send(request) { try await client.send($0, timeout: timeout, isRepeatable: isRepeatable) }
         } catch let error as HTTPError {
             throw StoreError(error)
         } catch let error as TLSError {

@@ -39,8 +39,13 @@ package final class PeerSigner: Sendable {
             guard response.status == 401, let offered = response.fields[PeerProof.challengeField],
                 let offered = bytes(hexadecimal: offered), offered.count == 32
             else {
+                // Not to be believed, and what an agent of a sealed cluster says.
+                let remedy = response.status == 403
+                    ? "If the cluster was upgraded while this node was away, run 'tulle reset' here and join again with what 'tulle token create' prints; "
+                        + "else check the address: traffic may be altered."
+                    : nil
                 throw StoreError(
-                    .notAuthentic, operation, cause: "the answer, of status \(response.status), does not prove the token")
+                    .notAuthentic, operation, cause: "the answer, of status \(response.status), does not prove the token", remedy: remedy)
             }
             isRefused = offered == challenge
             if isRefused { break }

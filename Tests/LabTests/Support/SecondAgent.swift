@@ -18,9 +18,10 @@ struct SecondAgent {
     /// Where a program outside the host sees its files.
     func path(_ file: String) -> String { "\(host.directory)/lib/\(name)/\(file)" }
 
+    func spawn() throws { try host.spawn(name, [try host.lab.program(), "agent"] + arguments.labWords) }
     /// Starts it and waits until it answers.
     func start() async throws {
-        try host.spawn(name, [try host.lab.program(), "agent"] + arguments.labWords)
+        try spawn()
         try await eventually("\(name) serves", within: .seconds(10)) { try host.tulleAttempt("status --run-dir /run/\(name)").status == 0 }
     }
     func stop() throws {

@@ -1,0 +1,80 @@
+/// A cluster whose first node has the authority, and what other agents ask it: requests as its `PeerService` gets them, without sockets.
+@testable import Agent
+import Fabric
+import HTTP
+import Store
+import TLS
+import Testing
+
+struct Admission {
+    let cluster: TestCluster
+    let nodes: [TestCluster.Member]
+    let authority: CertificateAuthority
+    let secret = ClusterToken.new()
+    let keys: PeerKeys
+
+    /// - Parameter isSealed: whether the shared secret of version 0.1 opens nothing.
+    init(nodes count: Int = 1, isSealed: Bool = true) async throws {
+        (cluster, nodes) = try await TestCluster.of(count)
+        authority = try CertificateAuthority.make(cluster: cluster.cluster, now: Int64(wallSeconds()))
+        keys = PeerKeys(token: isSealed ? nil : secret)
+        let signer = Signer(authority: authority, lifetime: 3600)
+        try await controller.publish(try signer.object(controller.identity.node))
+        for node in nodes { try await eventually { await node.controller.view.authority != nil } }
+    }
+
+    var controller: Controller { nodes[0].controller }
+    /// The node with the authority.
+    var id: NodeID { controller.identity.node }
+    func service(hasAuthority: Bool = true) -> HTTPHandler {
+        PeerService(
+            cluster: cluster.cluster, controller: controller, access: .served(cluster.engine), keys: keys,
+            signer: hasAuthority ? Signer(authority: authority, lifetime: 3600) : nil
+        ).handler
+    }
+
+    // MARK: Requests
+
+    /// Of a host with a key of its own.
+    func order(_ token: JoinToken, number: Int, name: String? = nil, time: Int = wallSeconds()) throws -> AdmissionRequest {
+        let node = NodeID(random: UInt128(number) << 64 | 7)
+        return AdmissionRequest(
+            proof: token.proof, node: node, name: name ?? "new\(number)",
+            request: try CertificateRequest(key: PrivateKey.generate(), uri: "tulle:\(node)").pem(), time: time)
+    }
+
+    /// Through TLS without a certificate.
+    func stranger(_ method: String, _ path: String, _ body: [UInt8] = []) -> HTTPRequest {
+        var request = HTTPRequest(method, path, body: body)
+        request.isSecure = true
+        return request
+    }
+    func stranger(_ order: AdmissionRequest) throws -> HTTPRequest { stranger("POST", AdmissionRequest.path, try StoredJSON.encode(order)) }
+
+    /// Through TLS with the certificate of a node.
+    func member(_ node: NodeID, _ method: String, _ path: String, query: [String: String] = [:], body: [UInt8] = []) throws -> HTTPRequest {
+        let key = try PrivateKey.generate()
+        let certificate = try authority.issue(
+            for: try key.publicKey(), node: node.description, name: "host", lifetime: 3600, now: Int64(wallSeconds()))
+        var request = HTTPRequest(method, path, query: query, body: body)
+        request.isSecure = true
+        request.peer = try #require(certificate.identity)
+        return request
+    }
+
+    /// A node's object, as its agent would write it.
+    func register(_ order: AdmissionRequest) async throws {
+        let number = UInt32.random(in: 100...200)
+        var node = NodeObject(
+            id: order.node, name: order.name, underlay: await controller.me.underlay, mtu: 1500, agent: "192.168.99.\(number):7940", version: "test",
+            instance: "1")
+        node.fingerprint = "00"
+        _ = try await cluster.store.commit(
+            StoreTransaction(operations: [.put(key: StoreKey.node(node.id), value: try StoredJSON.encode(node), lease: nil)]))
+        try await eventually { await controller.view.nodes[order.node] != nil }
+    }
+}
+
+extension HTTPResponse {
+    var text: String { String(decoding: body, as: UTF8.self) }
+}
