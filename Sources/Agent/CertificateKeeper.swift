@@ -34,15 +34,15 @@ actor CertificateKeeper {
     /// Until cancelled.
     func run() async {
         while !Task.isCancelled {
-            let left = credentials.map { Int($0.certificate.notAfter) - wallSeconds() } ?? 240
-            var pause = Duration.seconds(min(60, max(1, left / 4)))
+            var pause = Duration.seconds(60)
             let seen = await controller.trust()
             keys.refuse(await controller.removedNodes())
             var failures: [String] = []
             for step in [keep, publish, seal] {
                 do { try await step() } catch { failures.append("\(error)") }
             }
-            if !failures.isEmpty || credentials?.isDue(at: wallSeconds()) ?? true { pause = min(pause, .seconds(5)) }
+            let left = credentials.map { Int($0.certificate.renewal) - wallSeconds() } ?? 0
+            pause = left > 0 && failures.isEmpty ? min(pause, .seconds(left)) : .seconds(5)
             let end = credentials.map { ", which ends in \(max(0, Int($0.certificate.notAfter) - wallSeconds()) / 3600) h" } ?? ""
             if await controller.isStoreReachable || credentials?.isDue(at: wallSeconds()) ?? false {
                 await controller.setProblem("certificate", failures.first.map { "this node's certificate\(end): \($0)" })

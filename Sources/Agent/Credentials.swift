@@ -52,10 +52,7 @@ struct Credentials: Sendable {
     func isGood(at now: Int) -> Bool { (certificate.notBefore...certificate.notAfter).contains(Int64(now)) }
 
     /// It is time for the next one: a third of its life is left, or this host's clock was wrong when it was made.
-    func isDue(at now: Int) -> Bool {
-        let issued = certificate.notBefore + CertificateAuthority.clockSkew
-        return !isGood(at: now) || certificate.notAfter - Int64(now) < (certificate.notAfter - issued) / 3
-    }
+    func isDue(at now: Int) -> Bool { !isGood(at: now) || Int64(now) >= certificate.renewal }
 
     /// - Throws: if they are not this node's of that cluster.
     func check(node: NodeID, cluster: String, _ files: StateDirectory) throws {
@@ -69,6 +66,15 @@ struct Credentials: Sendable {
                 .setup, "start", cause: "the certificate in \(files.path(Self.file)) is not signed by the authority in it",
                 remedy: "restore the file from a copy")
         }
+    }
+}
+
+extension Certificate {
+    /// When to ask for the next one: a third of its time is left then. Seconds since 1970.
+    var renewal: Int64 {
+        // It begins earlier than it was made.
+        let lifetime = notAfter - notBefore - CertificateAuthority.clockSkew
+        return notAfter - max(lifetime, 3) / 3
     }
 }
 

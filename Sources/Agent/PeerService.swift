@@ -65,10 +65,10 @@ struct PeerService: Sendable {
                     .notAuthentic, "\(request.method) \(request.path)", cause: "the certificate that this connection began with has ended",
                     remedy: "Restart that agent."), status: 403)
         }
-        if keys.isRefused(peer.node) { return removal(request) }
+        if await controller.isRemoved(peer.node) { return removal(request) }
         let response = await members(request)
         // It may have been removed while it waited for a change.
-        return keys.isRefused(peer.node) ? removal(request) : response
+        return await controller.isRemoved(peer.node) ? removal(request) : response
     }
 
     private func removal(_ request: HTTPRequest) -> HTTPResponse {
@@ -138,7 +138,12 @@ struct PeerService: Sendable {
     /// To the node that has the authority; the token is what counts, whoever carries it. Only once, only for who has a token by this node's own record,
     /// and a few at a time.
     private func forward(_ request: HTTPRequest, _ order: AdmissionRequest, _ operation: String) async throws -> HTTPResponse {
-        guard request.peer == nil, let (node, address) = await controller.authorityPlace(), node != controller.identity.node.description else {
+        guard request.peer == nil else {
+            throw AgentError(
+                .setup, operation, cause: "the node \(await controller.me.name), which is said to have the cluster's authority, has it not",
+                remedy: "restore authority.pem there, and start its agent again")
+        }
+        guard let (node, address) = await controller.authorityPlace(), node != controller.identity.node.description else {
             throw AgentError(
                 .setup, operation, cause: "this node does not know which one has the cluster's authority", remedy: "join by the host that made the cluster")
         }
@@ -221,8 +226,12 @@ extension Controller {
         try await spendToken(proof: order.proof, operation)
     }
 
+    /// - Parameter node: a UUID.
+    func isRemoved(_ node: String) -> Bool { NodeID(node).map { view.removed[$0] != nil } ?? true }
+
     /// A member of version 0.1 that has no certificate yet.
     func checkUncertified(_ node: NodeID, _ operation: String) throws {
+        guard view.removed[node] == nil else { throw Self.removedError(operation) }
         guard let known = view.nodes[node], known.fingerprint == nil else {
             throw AgentError(
                 .conflict, operation, cause: "node \(node) is not one that waits for its first certificate",

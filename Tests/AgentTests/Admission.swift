@@ -28,7 +28,7 @@ struct Admission {
     var id: NodeID { controller.identity.node }
     func service(hasAuthority: Bool = true) -> HTTPHandler {
         PeerService(
-            cluster: cluster.cluster, controller: controller, access: .served(cluster.engine), keys: keys,
+            cluster: cluster.cluster, controller: controller, access: .served(cluster.engine), keys: keys, storeURL: nil,
             signer: hasAuthority ? Signer(authority: authority, lifetime: 3600) : nil
         ).handler
     }
@@ -63,12 +63,12 @@ struct Admission {
     }
 
     /// A node's object, as its agent would write it.
-    func register(_ order: AdmissionRequest) async throws {
+    func register(_ order: AdmissionRequest, fingerprint: String? = "00") async throws {
         let number = UInt32.random(in: 100...200)
         var node = NodeObject(
             id: order.node, name: order.name, underlay: await controller.me.underlay, mtu: 1500, agent: "192.168.99.\(number):7940", version: "test",
             instance: "1")
-        node.fingerprint = "00"
+        node.fingerprint = fingerprint
         _ = try await cluster.store.commit(
             StoreTransaction(operations: [.put(key: StoreKey.node(node.id), value: try StoredJSON.encode(node), lease: nil)]))
         try await eventually { await controller.view.nodes[order.node] != nil }

@@ -21,7 +21,10 @@ import Testing
         #expect(message([:], ["TULLE_LEASE": "ten"]) == "TULLE_LEASE: 'ten' is not allowed; \(allowed)")
         #expect(message(file: "# mine\n\nlease: ten\n") == "FILE:3: lease: 'ten' is not allowed; \(allowed)")
         #expect(
-            message(["store": "etcd://a:2379"]) == "--store: 'etcd://a:2379' is not allowed; give embedded: this version has no other store")
+            message(["store": "etcd://u:secret@a:x"])
+                == "--store: this value is not allowed; give embedded, or etcd's address: etcd://[USER[:PASSWORD]@]HOST:PORT,HOST:PORT[/PREFIX], "
+                + "etcds:// with TLS, etcd+srv://DOMAIN")
+        #expect(message(["store-cert": "/c"]).contains("store-cert and store-key belong together"))
         #expect(
             message(["underlay": String(repeating: "\u{1b}", count: 100)])
                 == "--underlay: '\(String(repeating: "?", count: 80))…' is not allowed; "

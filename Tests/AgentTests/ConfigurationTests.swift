@@ -61,7 +61,7 @@ func load(
     @Test("each setting can be given by each source")
     func every() throws {
         let values = [
-            "node-name": "n", "state-dir": "/a/", "run-dir": "/b", "underlay": "eth0", "store": "embedded", "listen": "192.0.2.1:1",
+            "node-name": "n", "state-dir": "/a/", "run-dir": "/b", "underlay": "eth0", "store": "etcds://h/p", "store-ca": "/ca", "store-cert": "/cert", "store-key": "/key", "certificate-lifetime": "2d", "listen": "192.0.2.1:1",
             "join": "host2", "token": "0123456789abcdef", "docker-socket": "none", "plugin-dir": "/c", "log-level": "debug",
             "log-format": "json", "vxlan-port": "1", "vni-base": "0xff", "scope": "global", "forget-after": "1d12h", "lease": "1h30m5s",
         ]
@@ -78,6 +78,9 @@ func load(
         expected.stateDirectory = "/a"
         expected.runDirectory = "/b"
         expected.underlay = .interface("eth0")
+        expected.store = .etcd("etcds://h/p")
+        (expected.storeAuthorities, expected.storeCertificate, expected.storeKey) = ("/ca", "/cert", "/key")
+        expected.certificateLifetime = .seconds(2 * 86_400)
         expected.listen = ListenAddress(address: IPAddress(v4: 0xc000_0201), port: 1)
         expected.join = .tcp(host: "host2", port: 7940)
         expected.token = "0123456789abcdef"

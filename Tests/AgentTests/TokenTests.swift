@@ -115,7 +115,8 @@ struct TokenTests {
         (junk.used, junk.uses) = (used, uses)
         _ = try await admission.cluster.store.commit(
             StoreTransaction(operations: [.put(key: StoreKey.token(token.id), value: try StoredJSON.encode(junk), lease: nil)]))
-        try await eventually { await admission.controller.view.tokens[token.id] == junk }
+        // It is named and left out; what is read from the store itself is junk still.
+        try await eventually { await admission.controller.problems.keys.contains { $0.contains("tokens/") } }
         try? await admission.controller.spendToken(proof: token.proof, "join")
         #expect(await admission.controller.tokenReports().count == 1)
         await admission.cluster.end()

@@ -107,7 +107,8 @@ struct PeerClientTests {
             let keys = PeerKeys(token: token)
             let client = PeerClient(address, keys: keys)
             _ = try await ask(client)
-            keys.set(try realm.context(Realm.client))
+            let context = try realm.context(Realm.client)
+            try keys.set { _ in context }
             _ = try await ask(client)
             keys.forgetToken()
             _ = try await ask(client)
@@ -175,4 +176,9 @@ struct PeerClientTests {
         #expect(failure == nil)
         #expect(ways.all.count == 3)
     }
+}
+
+extension PeerKeys {
+    /// With a context that refuses nobody by itself.
+    fileprivate convenience init(_ context: TLSContext, token: ClusterToken? = nil) { self.init({ _ in context }, token: token) }
 }
