@@ -156,6 +156,8 @@ package final class LabProcess {
             // Ours alone: children get theirs by dup2.
             for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
             _ = fcntl(ends[0], F_SETFL, O_NONBLOCK)
+            // Nobody reads while a test does other things, and a program whose pipe is full stands still. (F_SETPIPE_SZ, `man 2 fcntl`.)
+            _ = fcntl(ends[0], 1031, Int32(1 << 20))
             (reading, writing) = (ends[0], ends[1])
         }
     }

@@ -26,6 +26,12 @@ struct Pinger {
         try #require(numbers.count >= 2, "\(path): \(output.suffix(400))", sourceLocation: sourceLocation)
         #expect(numbers[0] > 5, "too few packets on \(path)", sourceLocation: sourceLocation)
         // The last one may be on its way.
-        #expect(numbers[0] - numbers[1] <= 1, "\(path): \(numbers[0]) sent, \(numbers[1]) received", sourceLocation: sourceLocation)
+        #expect(numbers[0] - numbers[1] <= 1, "\(path): \(numbers[0]) sent, \(numbers[1]) received; gaps: \(gaps(output))", sourceLocation: sourceLocation)
+    }
+
+    /// Which packets are missing, 20 ms each, by number.
+    private func gaps(_ output: String) -> String {
+        let seen = output.lines.compactMap { line in line.split(separator: " ").first { $0.hasPrefix("seq=") }.flatMap { Int($0.dropFirst(4)) } }.sorted()
+        return zip(seen, seen.dropFirst()).filter { $1 > $0 + 1 }.map { "\($0 + 1)...\($1 - 1)" }.joined(separator: ", ")
     }
 }
