@@ -57,7 +57,9 @@ struct JoiningUpgradeTests {
         #expect(try h1.tulle("token show").contains(secret.text))
         try await start(h2)
         try await eventually("h2 has a certificate", within: .seconds(15)) { try certified() == 2 }
-        try await eventually("who is missing is said") { try await h1.agent.status().problems.contains { $0.contains("shared secret") && $0.contains("on h3") } }
+        try await eventually("who is missing is said") {
+            try await h1.agent.status().problems.contains { $0.contains("shared secret") && $0.contains("on h3") }
+        }
         #expect(try !isSealed())
         // Meanwhile a host still joins in both ways.
         let older = SecondAgent("older", on: h3, "--join 192.168.99.1 --token \(secret.text)")
