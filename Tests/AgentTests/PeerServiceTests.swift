@@ -86,7 +86,9 @@ struct PeerServiceTests {
         let (token, _) = try await admission.controller.createToken(ttl: 60, uses: 1)
         let service = admission.service()
         func ask(_ order: AdmissionRequest) async throws -> HTTPResponse { await service(try admission.stranger(order)) }
-        refused(try await ask(try admission.order(token, number: 1, name: "h1")), "conflict", "the name h1 is taken by node \(admission.id)", "another --node-name")
+        refused(
+            try await ask(try admission.order(token, number: 1, name: "h1")), "conflict", "the name h1 is taken by node \(admission.id)",
+            "another --node-name")
         refused(try await ask(try admission.order(token, number: 1, name: "")), "invalid", "the name is none", "--node-name")
         refused(try await ask(try admission.order(token, number: 1, name: String(repeating: "n", count: 1000))), "invalid", "the name is none")
         let known = try admission.order(token, number: 2)
@@ -100,7 +102,9 @@ struct PeerServiceTests {
         await admission.cluster.end()
     }
 
-    @Test("a request that cannot be signed costs the token nothing", arguments: ["", "junk", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"])
+    @Test("a request that cannot be signed costs the token nothing", arguments: [
+        "", "junk", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
+    ])
     func unsigned(text: String) async throws {
         let admission = try await Admission()
         let (token, _) = try await admission.controller.createToken(ttl: 60, uses: 1)

@@ -143,6 +143,59 @@ struct JoiningTests {
         for agent in inside { try await remove(agent) }
     }
 
+    // MARK: Files and hosts that are missing
+
+    @Test("while the authority's node is away nobody joins through another, which says so, and the token keeps its use")
+    func authorityAway() async throws {
+        let token = try make("--uses 1", on: h2)
+        try h1.stopAgent()
+        let agent = SecondAgent("patient", on: h3, "--join 192.168.99.2 --token \(token)")
+        let talk = try agent.refused()
+        #expect(talk.contains("the node with the cluster's authority does not answer") && talk.contains("192.168.99.1:7940"), "\(talk)")
+        try h1.startAgent()
+        try await eventually("the cluster is whole", within: .seconds(20)) { try await lab.isWhole() }
+        try await agent.start()
+        try await eventually("it is known") { try await h1.agent.nodes().contains { $0.name == "patient" && $0.alive } }
+        try await remove(agent)
+    }
+
+    @Test("an authority whose key is lost is named, wherever a host tries to join")
+    func authorityLost() async throws {
+        let token = try make("--uses 1", on: h2)
+        let file = "\(h1.directory)/lib/tulle/authority.pem"
+        try h1.stopAgent()
+        try lab.shell("mv \(file) \(file).away")
+        try h1.startAgent()
+        try await eventually("the cluster is whole", within: .seconds(20)) { try await lab.isWhole() }
+        for door in ["192.168.99.1", "192.168.99.2"] {
+            let talk = try SecondAgent("late", on: h3, "--join \(door) --token \(token)").refused()
+            #expect(talk.contains("authority") && talk.contains("authority.pem"), "\(door): \(talk)")
+        }
+        try h1.stopAgent()
+        try lab.shell("mv \(file).away \(file)")
+        try h1.startAgent()
+        try await eventually("the cluster is whole again", within: .seconds(20)) { try await lab.isWhole() }
+    }
+
+    @Test("a lost or damaged certificate is named, with what to do, and left as it is")
+    func certificateLost() async throws {
+        let token = try make("--uses 1", on: h1)
+        let agent = SecondAgent("worn", on: h3, "--join 192.168.99.1 --token \(token)")
+        try await agent.start()
+        try await eventually("it is known") { try await h1.agent.nodes().contains { $0.name == "worn" && $0.alive } }
+        try agent.stop()
+        let file = agent.path("node.pem")
+        try lab.shell("mv \(file) \(file).good")
+        for damage in ["true", "head -c 300 \(file).good >\(file)", "head -c 900 /dev/urandom >\(file)", ": >\(file)"] {
+            try lab.shell(damage)
+            let talk = try agent.refused()
+            #expect(talk.contains("/var/lib/worn/node.pem") && talk.contains("restore") && talk.contains("tulle reset"), "\(damage): \(talk)")
+        }
+        try lab.shell("mv \(file).good \(file)")
+        try await agent.start()
+        try await remove(agent)
+    }
+
     // MARK: Strangers
 
     private func curl(_ line: String) throws -> String {

@@ -1,4 +1,5 @@
 import Agent
+import Glibc
 import LocalAPI
 import Store
 import TestKit
@@ -56,7 +57,9 @@ struct JoiningUpgradeTests {
         #expect(try h1.tulle("token show").contains(secret.text))
         try await start(h2)
         try await eventually("h2 has a certificate", within: .seconds(15)) { try certified() == 2 }
-        try await eventually("who is missing is said") { try await h1.agent.status().problems.contains { $0.contains("shared secret") && $0.contains("on h3") } }
+        try await eventually("who is missing is said") {
+            try await h1.agent.status().problems.contains { $0.contains("shared secret") && $0.contains("on h3") }
+        }
         #expect(try !isSealed())
         // Meanwhile a host still joins in both ways.
         let older = SecondAgent("older", on: h3, "--join 192.168.99.1 --token \(secret.text)")
@@ -121,5 +124,41 @@ struct JoiningUpgradeTests {
             return problems.isEmpty ? nil : problems
         }
         #expect(problems.contains("tulle reset") && problems.contains("join"), "\(problems)")
+    }
+
+    /// Runs only where somebody has built that version: its agents beside those of this one.
+    static let oldProgram = getenv("TULLE_OLD").map { String(cString: $0) }
+
+    @Test(
+        "agents of version 0.1 and of this one form one cluster, whichever host is upgraded first",
+        .enabled(if: oldProgram != nil, "it needs TULLE_OLD, the path of a program of version 0.1"), arguments: [[1, 2, 3], [3, 2, 1]])
+    func mixed(order: [Int]) async throws {
+        let old = try #require(Self.oldProgram)
+        let secret = try await goBack()
+        for host in hosts { try host.spawn("agent", [old, "agent"]) }
+        try await eventually("the old agents know each other", within: .seconds(20)) {
+            for host in hosts {
+                let status = try await host.agent.status()
+                guard status.store.reachable, status.lease.state == .held, status.cluster?.nodesAlive == 3 else { return false }
+            }
+            return try hosts.allSatisfy { try $0.tulle("token show").contains(secret.text) }
+        }
+        let pingers = try pingers()
+        for number in order {
+            let host = lab.host(number)
+            try host.stopAgent()
+            try host.startAgent()
+            try await eventually("\(host) has its store", within: .seconds(15)) {
+                let status = try await host.agent.status()
+                return status.store.reachable && status.lease.state == .held
+            }
+            // What one makes, all have.
+            try host.createNetwork("by\(number)", "--subnet 10.4\(number).0.0/16")
+            try await networkIsEverywhere("by\(number)", within: .seconds(10))
+        }
+        try await eventually("it is sealed", within: .seconds(60)) { try isSealed() && certified() == 3 }
+        try await eventually("all is whole", within: .seconds(20)) { try await lab.isWhole() }
+        for pinger in pingers { try pinger.expectNoLoss() }
+        for number in order { try h1.docker("network rm by\(number)") }
     }
 }
