@@ -143,9 +143,13 @@ struct PeerService: Sendable {
                 .setup, operation, cause: "the node \(await controller.me.name), which is said to have the cluster's authority, has it not",
                 remedy: "restore authority.pem there, and start its agent again")
         }
-        guard let (node, address) = await controller.authorityPlace(), node != controller.identity.node.description else {
+        guard let (node, address) = await controller.authorityPlace() else {
             throw AgentError(
                 .setup, operation, cause: "this node does not know which one has the cluster's authority", remedy: "join by the host that made the cluster")
+        }
+        guard node != controller.identity.node.description else {
+            throw AgentError(
+                .setup, operation, cause: "this node has lost the key of the cluster's authority", remedy: "restore authority.pem there, and start its agent again")
         }
         try await controller.checkToken(proof: order.proof, operation)
         guard forwarding.enter() else {

@@ -1,5 +1,7 @@
 /// The node's durable copy of what it last read of the store, and of which store that was.
+import Dispatch
 import Fabric
+import Glibc
 package import Logging
 import Store
 import Synchronization
@@ -17,15 +19,25 @@ package final class Replica: Sendable {
 
     /// Fills the view; returns the revision it stands at.
     func load(into view: inout ClusterView) throws -> Revision {
-        for (key, value) in try table.all("item/") {
-            guard let object = try? ClusterView.Object(key: String(key.dropFirst(5)), value: value) else { continue }
-            _ = view.set(object)
-        }
+        for object in Self.decode(try table.all("item/")) { _ = view.set(object) }
         // Signs of life are not to be believed from yesterday.
         view.alive = []
         guard let text = try table.value("revision"), let number = UInt64(String(decoding: text, as: UTF8.self))
         else { return .zero }
         return Revision(number)
+    }
+
+    /// On all cores: Docker waits for this at the agent's start, and with thousands of nodes it is most of that time.
+    private static func decode(_ rows: [(key: String, value: [UInt8])]) -> [ClusterView.Object] {
+        let parts = max(1, min(sysconf(Int32(_SC_NPROCESSORS_ONLN)), rows.count / 256))
+        let decoded = Mutex([[ClusterView.Object]](repeating: [], count: parts))
+        DispatchQueue.concurrentPerform(iterations: parts) { part in
+            let objects = rows[rows.count * part / parts..<rows.count * (part + 1) / parts].compactMap {
+                try? ClusterView.Object(key: String($0.key.dropFirst(5)), value: $0.value)
+            }
+            decoded.withLock { $0[part] = objects }
+        }
+        return decoded.withLock { Array($0.joined()) }
     }
 
     func write(_ changes: [StoreChange], revision: Revision) {

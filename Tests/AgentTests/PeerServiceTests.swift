@@ -209,7 +209,7 @@ struct PeerServiceTests {
         let service = admission.service(hasAuthority: false)
         let passedOn = try admission.member(NodeID(random: 5), "POST", AdmissionRequest.path, body: try StoredJSON.encode(order))
         refused(await service(passedOn), "setup", "authority")
-        refused(await service(try admission.stranger(order)), "setup", "which one has the cluster's authority")
+        refused(await service(try admission.stranger(order)), "setup", "has lost the key of the cluster's authority")
         await admission.cluster.end()
     }
 }
