@@ -8,7 +8,7 @@ package struct PeerClient: Sendable {
     /// What is kept between requests.
     private final class Link: Sendable {
         struct State {
-            var secure: (client: HTTPClient, expected: String?)?
+            var secure: (client: HTTPClient, expected: String?, context: TLSContext)?
             var plain: (client: HTTPClient, signer: PeerSigner, token: ClusterToken)?
             /// The other side spoke no TLS a moment ago.
             var plainUntil: ContinuousClock.Instant?
@@ -75,9 +75,11 @@ package struct PeerClient: Sendable {
         guard let slot = try keys.slot(expecting: expected) else { return nil }
         return link.state.withLock { state in
             if !isOnly, let until = state.plainUntil, until > .now { return nil }
-            if let secure = state.secure, secure.expected == expected { return secure.client }
+            // Connections that began with a certificate before this one would be refused when that ends; calls under way end on them.
+            let context = slot.current
+            if let secure = state.secure, secure.expected == expected, secure.context === context { return secure.client }
             let client = HTTPClient(address, tls: slot)
-            state.secure = (client, expected)
+            state.secure = (client, expected, context)
             return client
         }
     }
