@@ -8,7 +8,7 @@ package struct PeerClient: Sendable {
     /// What is kept between requests.
     private final class Link: Sendable {
         struct State {
-            var secure: (client: HTTPClient, expected: String?, generation: Int)?
+            var secure: (client: HTTPClient, expected: String?, context: TLSContext)?
             var plain: (client: HTTPClient, signer: PeerSigner, token: ClusterToken)?
             /// The other side spoke no TLS a moment ago.
             var plainUntil: ContinuousClock.Instant?
@@ -71,14 +71,15 @@ package struct PeerClient: Sendable {
     }
 
     private func secure(isOnly: Bool) throws -> HTTPClient? {
-        let (expected, generation) = (expected(), keys.generation)
+        let expected = expected()
         guard let slot = try keys.slot(expecting: expected) else { return nil }
         return link.state.withLock { state in
             if !isOnly, let until = state.plainUntil, until > .now { return nil }
-            if let secure = state.secure, secure.expected == expected, secure.generation == generation { return secure.client }
-            // A server does not answer on a connection whose certificate has ended. What is under way on the old ones comes to its end.
+            // Connections that began with a certificate before this one would be refused when that ends; calls under way end on them.
+            let context = slot.current
+            if let secure = state.secure, secure.expected == expected, secure.context === context { return secure.client }
             let client = HTTPClient(address, tls: slot)
-            state.secure = (client, expected, generation)
+            state.secure = (client, expected, context)
             return client
         }
     }

@@ -12,8 +12,6 @@ package final class PeerKeys: Sendable {
         var contexts: Contexts?
         var token: ClusterToken?
         var removed: Set<String> = []
-        /// Counts certificates.
-        var generation = 0
         /// By the node that is expected at the other end; nil: any.
         var slots: [String?: TLSContextSlot] = [:]
     }
@@ -33,9 +31,6 @@ package final class PeerKeys: Sendable {
     package func refuse(_ nodes: Set<String>) { state.withLock { $0.removed = nodes } }
     package func isRefused(_ node: String) -> Bool { state.withLock { $0.removed.contains(node) } }
 
-    /// Grows with each certificate: what was made with an earlier one is to be made anew.
-    package var generation: Int { state.withLock { $0.generation } }
-
     /// A first certificate, or another one; connections keep the one that they began with, clients begin new ones.
     ///
     /// - Throws: `TLSError`, with everything as it was.
@@ -46,7 +41,6 @@ package final class PeerKeys: Sendable {
         if expected.isEmpty { _ = try contexts(judge(nil)) }
         state.withLock { state in
             state.contexts = contexts
-            state.generation += 1
             for (node, context) in new { state.slots[node]?.current = context }
         }
     }
