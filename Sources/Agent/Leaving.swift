@@ -32,8 +32,9 @@ enum Leaving {
 
     /// Deletes what a node holds, each key only as it was read: whoever took it since keeps it.
     ///
-    /// - Returns: the revision at which nothing of it was left.
+    /// - Returns: the revision of the last deletion.
     static func clear(_ store: any Store, after node: NodeID) async throws -> Revision {
+        var last = Revision.zero
         for _ in 0..<8 {
             let snapshot = try await store.list(prefix: "")
             var view = ClusterView()
@@ -42,12 +43,13 @@ enum Leaving {
             }
             let keys = Set(view.possessions(of: node))
             let entries = snapshot.entries.filter { keys.contains($0.key) }
-            guard !entries.isEmpty else { return snapshot.revision }
+            guard !entries.isEmpty else { return last }
             for start in stride(from: 0, to: entries.count, by: part / 2) {
                 let some = entries[start..<min(start + part / 2, entries.count)]
-                _ = try await store.commit(
+                let outcome = try await store.commit(
                     StoreTransaction(
                         conditions: some.map { .unchanged(key: $0.key, since: $0.modified) }, operations: some.map { .delete(key: $0.key) }))
+                if case .committed(let revision) = outcome { last = revision }
             }
         }
         throw AgentError(
