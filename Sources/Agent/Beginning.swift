@@ -40,7 +40,9 @@ struct Beginning: Sendable {
             }
             return
         }
-        guard try files.read(Credentials.file) == nil || configuration.join != nil else {
+        // Beside an authority it is what a first start left that was broken off.
+        let isStray = try files.read(Credentials.file) != nil && files.read(Signer.file) == nil
+        guard !isStray || configuration.join != nil else {
             throw AgentError(
                 .setup, "start", cause: "\(files.path(Credentials.file)) is a node's certificate, and agent.db beside it knows no cluster",
                 remedy: "restore agent.db from a copy; or join again with --join and --token; or, to begin a new cluster, move \(Credentials.file) away")
@@ -80,8 +82,12 @@ struct Beginning: Sendable {
     /// The store is the cluster's from now on.
     ///
     /// - Parameter isDone: false if it is another's: nothing was made, and the next start begins again.
-    func founded(_ table: LocalTable, _ isDone: Bool) throws {
-        guard isDone else { return try Membership.forget(table) }
+    func founded(_ table: LocalTable, _ files: StateDirectory, _ isDone: Bool) throws {
+        guard isDone else {
+            try Membership.forget(table)
+            for name in [Credentials.file, Signer.file] { files.remove(name) }
+            return
+        }
         var done = membership
         done.isFounding = nil
         try done.save(table)

@@ -129,20 +129,21 @@ extension PeerKeys {
     }
 }
 
-/// What, when it changes, gives `CertificateKeeper` something to do.
+/// What, when it changes, gives `CertificateKeeper` something to do. Compared after each change of the view, so it must cost little in a large cluster.
 struct Trust: Hashable, Sendable {
-    var removed: Set<NodeID>
-    var authorities: Set<String>
-    var certified: Set<NodeID>
+    var removed: Int
+    var authorities: Int
     var nodes: Int
-    var isSealed: Bool
+    /// Nodes with a certificate; not counted any more once the cluster is sealed.
+    var certified: Int?
 }
 
 extension Controller {
     func trust() -> Trust {
-        Trust(
-            removed: Set(view.removed.keys), authorities: Set(view.authorities.keys), certified: Set(view.nodes.values.filter { $0.fingerprint != nil }.map(\.id)),
-            nodes: view.nodes.count, isSealed: view.cluster?.isSealed == true)
+        let isSealed = view.cluster?.isSealed == true
+        return Trust(
+            removed: view.removed.count, authorities: view.authorities.count, nodes: view.nodes.count,
+            certified: isSealed ? nil : view.nodes.values.count { $0.fingerprint != nil })
     }
 
     func waitForTrust(otherThan seen: Trust, within limit: Duration) async {

@@ -83,10 +83,10 @@ struct RunningAgent: Sendable {
             hostRoutes: { (try? HostNetwork.read()).map(Underlay.foreignRoutes) ?? [] })
         if membership.isFounding == true {
             do { try await access.found(beginning, settings: settings) } catch let error as AgentError {
-                try beginning.founded(table, false)
+                try beginning.founded(table, files, false)
                 throw error
             }
-            try beginning.founded(table, true)
+            try beginning.founded(table, files, true)
         } else {
             try await access.found(beginning, settings: settings)
         }

@@ -40,6 +40,8 @@ package struct StateDirectory: Sendable {
         return String(decoding: bytes, as: UTF8.self)
     }
 
+    func remove(_ name: String) { unlink(path(name)) }
+
     /// Whole or not at all, also after a loss of power; for root's eyes only.
     func write(_ name: String, _ text: String) throws {
         let target = path(name), draft = path("." + name)
