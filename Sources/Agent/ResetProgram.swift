@@ -11,13 +11,14 @@ import Store
 package enum ResetProgram {
     private static let operation = "reset this host"
 
-    /// Refuses while an agent runs: it would put everything back.
+    /// Refuses while an agent runs: it would put everything back; and where other nodes need this one, unless forced.
     /// - Parameter out: is told each thing done.
-    package static func run(_ configuration: Configuration, out: (String) -> Void) async throws {
+    package static func run(_ configuration: Configuration, isForced: Bool, out: (String) -> Void) async throws {
         try await expectNoAgent(configuration)
         let files = try StateDirectory(configuration.stateDirectory)
         // Held to the end, so that none starts meanwhile.
         let table = try holdTable(files.path("agent.db"))
+        if let table, !isForced { try expectNoDependents(table, files) }
         let kernel = try LinuxKernel()
         var failures: [StepFailure] = []
         for namespace in try await kernel.namespaces().sorted() {
@@ -55,6 +56,19 @@ package enum ResetProgram {
             throw AgentError(
                 .setup, operation, cause: "an agent runs that has \(path)", remedy: "stop it first, for instance with 'systemctl stop tulle'")
         }
+    }
+
+    /// Without its authority no certificate of the cluster is renewed, and without its store nothing is.
+    private static func expectNoDependents(_ table: LocalTable, _ files: StateDirectory) throws {
+        guard try files.read(Signer.file) != nil, let me = try? NodeID.kept(in: table) else { return }
+        var view = ClusterView()
+        _ = try? Replica(path: files.path("replica.db"), log: Logger(label: "reset")).load(into: &view)
+        let others = view.nodes.values.filter { $0.id != me }.map(\.name).sorted()
+        guard !others.isEmpty else { return }
+        let names = others.prefix(5).joined(separator: ", ") + (others.count > 5 ? " and \(others.count - 5) more" : "")
+        throw AgentError(
+            .setup, operation, cause: "this host has the cluster's certificate authority, which \(others.count) other node\(others.count == 1 ? "" : "s") need\(others.count == 1 ? "s" : "") (\(names))",
+            remedy: "reset those first; or, to leave them without it for ever, add --force")
     }
 
     /// The store that this host itself serves goes with its file.

@@ -81,7 +81,8 @@ struct NodeCommand: ParsableCommand {
             commandName: "remove", abstract: "Take a host out of the cluster for ever.",
             discussion: """
                 Its addresses are free for others at once, and its containers are cut off from the cluster's networks, whether it \
-                runs or not. It may come back as a new node: 'tulle reset' there, then join.
+                runs or not. It may come back as a new node: 'tulle reset' there, then join. With etcd as the store it still \
+                knows etcd's address: change etcd's password and give the other nodes the new one (--store).
 
                 Example: sudo tulle node remove host7
                 """)

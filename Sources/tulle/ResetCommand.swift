@@ -18,6 +18,9 @@ struct ResetCommand: RunnableCommand {
     @Flag(name: [.long, .short], help: "Do not ask.")
     var yes = false
 
+    @Flag(help: "Also on the host that has the cluster's authority while other nodes need it.")
+    var force = false
+
     @Option(.config) var config: String?
     @Option(.stateDirectory) var stateDirectory: String?
     @Option(.runDirectory) var runDirectory: String?
@@ -49,7 +52,7 @@ struct ResetCommand: RunnableCommand {
         let steps = Mutex<[String]>([])
         let isTable = form.output == .table
         // A reader that went away does not stop the removal half-way.
-        try await ResetProgram.run(settings) { step in
+        try await ResetProgram.run(settings, isForced: force) { step in
             if isTable { try? console.write(step + "\n") } else { steps.withLock { $0.append(step) } }
         }
         if !isTable { try console.write(try LocalJSON.encode(Report(steps: steps.withLock { $0 }), pretty: true)) }

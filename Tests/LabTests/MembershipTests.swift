@@ -119,6 +119,17 @@ struct MembershipTests {
         #expect(result.talk.contains(cause), "\(result.talk)")
     }
 
+    @Test("the host with the authority is not reset while others need it, unless forced")
+    func resetAuthority() async throws {
+        try h1.stopAgent()
+        let result = try h1.tulleAttempt("reset --yes")
+        #expect(result.status == 1)
+        #expect(result.talk.contains("authority") && result.talk.contains("h2, h3") && result.talk.contains("--force"), "\(result.talk)")
+        // Nothing was touched.
+        try h1.startAgent()
+        try await eventually("the cluster is whole", within: .seconds(20)) { try await lab.isWhole() }
+    }
+
     @Test("the host that serves the store is not removed by another")
     func storeHost() throws {
         #expect(try h2.tulleAttempt("node remove h1").talk.contains("it serves the cluster's store"))
