@@ -9,11 +9,11 @@ extension Controller {
         storeKind: String, storeAddress: String?, docker: StatusReport.Docker?, drift: Int, failures: [String]
     ) -> StatusReport {
         let now = bootSeconds()
-        let state: StatusReport.Lease.State = lease.isValid(at: now) ? .held : lease.validUntil == 0 ? .pending : .ended
+        let state: StatusReport.Lease.State = lease.isValid(at: now) && !isRemoved ? .held : lease.validUntil == 0 ? .pending : .ended
         return StatusReport(
             node: .init(id: me.id.description, name: me.name, address: me.underlay.description, mtu: me.mtu),
             cluster: view.cluster.map {
-                .init(id: $0.id, nodesTotal: view.nodes.count, nodesAlive: view.alive.count)
+                .init(id: $0.id, nodesTotal: view.nodes.count, nodesAlive: view.alive.count { view.nodes[$0] != nil })
             },
             store: .init(
                 kind: storeKind, address: storeAddress, reachable: isStoreReachable && distrust == nil,
