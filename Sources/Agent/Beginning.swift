@@ -28,7 +28,7 @@ struct Beginning: Sendable {
             credentials = try Credentials.load(files)
             try credentials?.check(node: node, cluster: membership.cluster, files)
             signer = try Signer.load(files, cluster: membership.cluster, lifetime: lifetime)
-            if signer == nil, credentials == nil, membership.storeAddress == nil, membership.isSealed != true {
+            if signer == nil, credentials == nil, membership.servesStore, membership.isSealed != true {
                 // The first host of a cluster of version 0.1.
                 signer = try Signer.make(files, cluster: membership.cluster, lifetime: lifetime)
             }

@@ -51,7 +51,7 @@ extension Controller {
             throw AgentError(.conflict, operation, cause: "its record vanished meanwhile", remedy: "see 'tulle nodes'")
         }
         log.notice("node removed", metadata: ["node": "\(gone.name)", "id": "\(gone.id)"])
-        try await clear(after: gone.id)
+        try await clear(after: [gone.id])
         return gone
     }
 
@@ -72,17 +72,17 @@ extension Controller {
         return node
     }
 
-    /// Deletes what a removed node held: what the store says of it at this moment, each on the condition that nobody took it since.
-    private func clear(after node: NodeID) async throws {
-        guard view.possessions(of: node) != [] else { return }
-        try await requireStore("free what node \(node) held")
-        try await reach(try await Leaving.clear(store, after: node))
+    /// Deletes what removed nodes held: what the store says of it at this moment, each on the condition that nobody took it since.
+    private func clear(after nodes: Set<NodeID>) async throws {
+        guard !view.possessions(of: nodes).isEmpty else { return }
+        try await requireStore("free what removed nodes held")
+        try await reach(try await Leaving.clear(store, after: nodes))
     }
 
     /// Finishes removals whose command was broken off. One node does it, so that not all commit the same.
     func clearAfterRemoved() async throws {
         guard !view.removed.isEmpty, view.alive.min() == me.id else { return }
-        for node in view.removed.keys { try await clear(after: node) }
+        try await clear(after: Set(view.removed.keys))
     }
 
     /// Marks of nodes that no certificate can bring back any more: at the node that has the authority.
@@ -90,9 +90,9 @@ extension Controller {
     /// - Parameter lifetime: the longest of a certificate, in seconds.
     func forgetRemoved(after lifetime: Int) async throws {
         let limit = wallSeconds() - max(2 * lifetime, terms.forgetAfter)
-        let old = view.removed.values.filter { ($0.removed ?? .max) < limit && view.possessions(of: $0.id).isEmpty }
-        guard !old.isEmpty, isStoreReachable, distrust == nil else { return }
-        _ = try await commit(StoreTransaction(operations: old.prefix(Leaving.part).map { .delete(key: StoreKey.node($0.id)) }), "forget removed nodes")
+        let old = view.removed.values.filter { ($0.removed ?? .max) < limit }.prefix(Leaving.part).map(\.id)
+        guard !old.isEmpty, view.possessions(of: Set(old)).isEmpty, isStoreReachable, distrust == nil else { return }
+        _ = try await commit(StoreTransaction(operations: old.map { .delete(key: StoreKey.node($0)) }), "forget removed nodes")
     }
 
     /// Another agent, which knows, says that this node was removed.
@@ -101,10 +101,6 @@ extension Controller {
         var gone = me
         gone.removed = wallSeconds()
         do { try local.setRemoved(gone) } catch { log.error("cannot remember the removal", metadata: ["error": "\(error)"]) }
-        await applyRemoval(gone)
-    }
-
-    private func applyRemoval(_ gone: NodeObject) async {
         _ = view.set(.node(me.id, gone))
         remoteParts = [:]
         log.critical("\(Self.removedError("take part in the cluster"))")

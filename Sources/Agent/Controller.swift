@@ -130,7 +130,10 @@ package actor Controller {
         lineage = try Lineage(table)
         lease = try AllocationLease(table: table, term: terms.lease)
         viewRevision = try replica.load(into: &view)
-        if let gone = local.removed { _ = view.set(.node(identity.node, gone)) }
+        if let gone = local.removed {
+            _ = view.set(.node(identity.node, gone))
+            problems["removed"] = "\(Self.removedError("take part in the cluster"))"
+        }
         if let known = view.cluster {
             self.settings = Settings(vxlanPort: known.vxlanPort, vniBase: known.vniBase)
         }

@@ -11,7 +11,7 @@ enum Leaving {
     static func leave(_ store: any Store, as node: NodeID, now: Int) async throws {
         do {
             // Nothing here uses it any more. The mark comes last: who has it is not answered.
-            _ = try await clear(store, after: node)
+            _ = try await clear(store, after: [node])
             let key = StoreKey.node(node)
             for _ in 0..<8 {
                 guard let entry = try await store.list(prefix: key).entries.first(where: { $0.key == key }) else { return }
@@ -30,10 +30,10 @@ enum Leaving {
             remedy: "see that no other agent runs under this node's identity")
     }
 
-    /// Deletes what a node holds, each key only as it was read: whoever took it since keeps it.
+    /// Deletes what nodes hold, each key only as it was read: whoever took it since keeps it.
     ///
     /// - Returns: the revision of the last deletion.
-    static func clear(_ store: any Store, after node: NodeID) async throws -> Revision {
+    static func clear(_ store: any Store, after nodes: Set<NodeID>) async throws -> Revision {
         var last = Revision.zero
         for _ in 0..<8 {
             let snapshot = try await store.list(prefix: "")
@@ -41,7 +41,7 @@ enum Leaving {
             for entry in snapshot.entries {
                 if let object = try? ClusterView.Object(key: entry.key, value: entry.value) { _ = view.set(object) }
             }
-            let keys = Set(view.possessions(of: node))
+            let keys = Set(view.possessions(of: nodes))
             let entries = snapshot.entries.filter { keys.contains($0.key) }
             guard !entries.isEmpty else { return last }
             for start in stride(from: 0, to: entries.count, by: part / 2) {
@@ -53,20 +53,21 @@ enum Leaving {
             }
         }
         throw AgentError(
-            .storeAway, "free what node \(node) held", cause: "it changed each time it was to be deleted", remedy: "it is tried again")
+            .storeAway, "free what removed nodes held", cause: "it changed each time it was to be deleted", remedy: "it is tried again")
     }
 }
 
 extension ClusterView {
-    /// The keys of what a node holds, its own object left out.
-    func possessions(of node: NodeID) -> [String] {
+    /// The keys of what nodes hold, their own objects left out; one pass over the view, for it is asked after each change.
+    func possessions(of nodes: Set<NodeID>) -> [String] {
+        guard !nodes.isEmpty else { return [] }
         var keys: [String] = []
-        for (id, all) in blocks { keys += all.filter { $0.value.node == node }.map { StoreKey.block(id, $0.key) } }
-        for (id, all) in addresses { keys += all.filter { $0.value.node == node }.map { StoreKey.address(id, $0.key) } }
-        for (id, all) in endpoints { keys += all.filter { $0.value.node == node }.map { StoreKey.endpoint(id, $0.key) } }
-        for (id, all) in requests { keys += all.filter { $0.value.from == node }.map { StoreKey.request(id, $0.key) } }
-        if leases[node] != nil { keys.append(StoreKey.lease(node)) }
-        if alive.contains(node) { keys.append(StoreKey.alive(node)) }
+        for (id, all) in blocks { keys += all.filter { nodes.contains($0.value.node) }.map { StoreKey.block(id, $0.key) } }
+        for (id, all) in addresses { keys += all.filter { nodes.contains($0.value.node) }.map { StoreKey.address(id, $0.key) } }
+        for (id, all) in endpoints { keys += all.filter { nodes.contains($0.value.node) }.map { StoreKey.endpoint(id, $0.key) } }
+        for (id, all) in requests { keys += all.filter { nodes.contains($0.value.from) }.map { StoreKey.request(id, $0.key) } }
+        keys += nodes.filter { leases[$0] != nil }.map(StoreKey.lease)
+        keys += nodes.filter(alive.contains).map(StoreKey.alive)
         return keys.sorted()
     }
 }

@@ -1,5 +1,6 @@
 import Glibc
 package import Logging
+import TLS
 
 extension EmbeddedStore {
     /// Opens the store in a file, whose directory exists.
@@ -36,7 +37,7 @@ extension StoreIdentity {
         var bytes = Cryptography.random(16)
         bytes[6] = bytes[6] & 0x0F | 0x40
         bytes[8] = bytes[8] & 0x3F | 0x80
-        let digits = Array(hexadecimal(bytes))
+        let digits = Array(Digest.hexadecimal(bytes))
         let groups = [0..<8, 8..<12, 12..<16, 16..<20, 20..<32].map { String(digits[$0]) }
         return StoreIdentity(cluster: groups.joined(separator: "-"), epoch: 1)
     }

@@ -69,15 +69,16 @@ package final class PrivateKey: @unchecked Sendable {
     package func publicKey() throws(TLSError) -> PublicKey { try PublicKey(pointer, "read a key's public half") }
 }
 
-enum Digest {
-    static func sha256(_ bytes: [UInt8]) -> [UInt8] {
+/// SHA-256 (FIPS 180-4), and bytes as text.
+package enum Digest {
+    package static func sha256(_ bytes: [UInt8]) -> [UInt8] {
         var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
         _ = SHA256(bytes, bytes.count, &digest)
         return digest
     }
 
     /// Two lower-case digits for each byte.
-    static func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
+    package static func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
         let digits = Array("0123456789abcdef".utf8)
         return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
     }

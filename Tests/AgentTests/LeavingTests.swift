@@ -52,7 +52,7 @@ import Testing
     @Test("everything that it held is freed, and nothing of others")
     func all() async throws {
         let store = try await filled()
-        _ = try await Leaving.clear(store, after: gone)
+        _ = try await Leaving.clear(store, after: [gone])
         let left = try await store.list(prefix: "").entries
         #expect(left.count == 7)
         #expect(left.allSatisfy { String(decoding: $0.value, as: UTF8.self).contains(heir.description) })
@@ -68,7 +68,7 @@ import Testing
             _ = try await store.commit(StoreTransaction(operations: [.delete(key: key), .delete(key: address)]))
             _ = try await store.commit(StoreTransaction(operations: theirs))
         }
-        _ = try await Leaving.clear(interrupted, after: gone)
+        _ = try await Leaving.clear(interrupted, after: [gone])
         let left = try await store.list(prefix: "").entries
         #expect(left.count == 9)
         #expect(left.contains { $0.key == key } && left.contains { $0.key == address })

@@ -1,5 +1,6 @@
 @testable import Store
 import Testing
+import TLS
 
 struct ClusterTokenTests {
     @Test("a token's text gives the token back")
@@ -44,10 +45,10 @@ struct ClusterTokenTests {
     func vectors() throws {
         // RFC 4231 section 4.3 (test case 2) and FIPS 180-4's "abc".
         let code = try Cryptography.hmac(key: Array("Jefe".utf8), Array("what do ya want for nothing?".utf8))
-        #expect(hexadecimal(code) == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")
-        let digest = Cryptography.sha256(Array("abc".utf8))
-        #expect(hexadecimal(digest) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
-        #expect(bytes(hexadecimal: hexadecimal(digest)) == digest)
+        #expect(Digest.hexadecimal(code) == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")
+        let digest = Digest.sha256(Array("abc".utf8))
+        #expect(Digest.hexadecimal(digest) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+        #expect(bytes(hexadecimal: Digest.hexadecimal(digest)) == digest)
         #expect(bytes(hexadecimal: "0G") == nil && bytes(hexadecimal: "0") == nil)
     }
 }

@@ -1,16 +1,17 @@
 @testable import Store
 import Testing
+import TLS
 
 struct JoinTokenTests {
     private static func new() throws -> JoinToken {
-        try #require(JoinToken(authority: hexadecimal(Cryptography.random(32))))
+        try #require(JoinToken(authority: Digest.hexadecimal(Cryptography.random(32))))
     }
 
     @Test("a token's text gives the token back, with its authority's fingerprint")
     func roundTrip() throws {
         for _ in 0..<50 {
             let fingerprint = Cryptography.random(32)
-            let token = try #require(JoinToken(authority: hexadecimal(fingerprint)))
+            let token = try #require(JoinToken(authority: Digest.hexadecimal(fingerprint)))
             #expect(token.text.utf8.count == 7 + 88)
             #expect(try JoinToken(parsing: token.text) == token)
             #expect(try JoinToken(parsing: token.text).fingerprint == fingerprint)
@@ -96,7 +97,7 @@ struct JoinTokenTests {
 
     @Test("two tokens of one authority have different secrets, and a text that is no fingerprint makes none")
     func authority() throws {
-        let fingerprint = hexadecimal(Cryptography.random(32))
+        let fingerprint = Digest.hexadecimal(Cryptography.random(32))
         let tokens = try (0..<20).map { _ in try #require(JoinToken(authority: fingerprint)) }
         #expect(Set(tokens.map(\.proof)).count == 20 && Set(tokens.map(\.fingerprint)).count == 1)
         for text in ["", "00", String(fingerprint.dropLast(2)), fingerprint + "00", String(repeating: "g", count: 64)] {

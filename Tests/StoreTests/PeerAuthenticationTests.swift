@@ -2,6 +2,7 @@ import HTTP
 @testable import Store
 import Synchronization
 import Testing
+import TLS
 
 @Suite(.timeLimit(.minutes(1)))
 struct PeerAuthenticationTests {
@@ -172,7 +173,7 @@ struct PeerAuthenticationTests {
         await expectError(.notAuthentic) {
             _ = try await peers.client.send(HTTPRequest("GET", "/")) { _ in
                 exchanges += 1
-                return HTTPResponse(status: 401, fields: ["Tulle-Challenge": hexadecimal(Cryptography.random(32))])
+                return HTTPResponse(status: 401, fields: ["Tulle-Challenge": Digest.hexadecimal(Cryptography.random(32))])
             }
         }
         #expect(exchanges == 3)

@@ -1,13 +1,7 @@
 import CCrypto
 
-/// The few functions of the system's libcrypto that authentication needs. HMAC: RFC 2104; SHA-256: FIPS 180-4.
+/// The few functions of the system's libcrypto that authentication needs. HMAC: RFC 2104. (`TLS` has SHA-256.)
 enum Cryptography {
-    static func sha256(_ bytes: [UInt8]) -> [UInt8] {
-        var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
-        _ = SHA256(bytes, bytes.count, &digest)
-        return digest
-    }
-
     static func hmac(key: [UInt8], _ bytes: [UInt8]) throws(StoreError) -> [UInt8] {
         var code = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
         guard HMAC(EVP_sha256(), key, Int32(key.count), bytes, bytes.count, &code, nil) != nil else {
@@ -28,13 +22,7 @@ enum Cryptography {
     }
 }
 
-/// Two lower-case digits for each byte.
-func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
-    let digits = Array("0123456789abcdef".utf8)
-    return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
-}
-
-/// The bytes of `hexadecimal`'s text; nil if it is anything else.
+/// The bytes of `Digest.hexadecimal`'s text; nil if it is anything else.
 func bytes(hexadecimal text: some StringProtocol) -> [UInt8]? {
     let digits = Array(text.utf8)
     guard digits.count.isMultiple(of: 2) else { return nil }

@@ -1,3 +1,5 @@
+import TLS
+
 /// What lets a host join a cluster for a while (`tulle token create`): a secret that the store knows the hash of, and the fingerprint of the
 /// authority that the joiner is to believe.
 ///
@@ -33,16 +35,16 @@ package struct JoinToken: Hashable, Sendable, CustomStringConvertible {
     package var description: String { Self.prefix + "…" }
 
     /// What the joiner shows to the cluster: the secret, in hexadecimal digits.
-    package var proof: String { hexadecimal(secret) }
+    package var proof: String { Digest.hexadecimal(secret) }
     /// Names the token: 16 hexadecimal digits that do not tell the secret.
     package var id: String { Self.id(ofProof: proof) }
     /// What the store keeps of the secret.
     package var hash: String { Self.hash(ofProof: proof) }
 
     package static func id(ofProof proof: String) -> String {
-        String(hexadecimal(Cryptography.sha256(Array("tulle token id ".utf8) + proof.utf8)).prefix(16))
+        String(Digest.hexadecimal(Digest.sha256(Array("tulle token id ".utf8) + proof.utf8)).prefix(16))
     }
     package static func hash(ofProof proof: String) -> String {
-        hexadecimal(Cryptography.sha256(Array("tulle token ".utf8) + proof.utf8))
+        Digest.hexadecimal(Digest.sha256(Array("tulle token ".utf8) + proof.utf8))
     }
 }

@@ -1,5 +1,6 @@
 package import HTTP
 import Synchronization
+import TLS
 
 /// The server's end of authentication between agents: lets through what proves the cluster's token, once.
 ///
@@ -54,7 +55,7 @@ package final class PeerAuthenticator: Sendable {
     }
 
     private func refusal() -> HTTPResponse {
-        let challenge = state.withLock { hexadecimal($0.challenge) }
+        let challenge = state.withLock { Digest.hexadecimal($0.challenge) }
         return HTTPResponse(status: 401, fields: [PeerProof.challengeField: challenge])
     }
 

@@ -29,7 +29,7 @@ package final class PeerKeys: Sendable {
 
     /// UUIDs in lower case: no connection with them is made or taken from now on.
     package func refuse(_ nodes: Set<String>) { state.withLock { $0.removed = nodes } }
-    package func isRefused(_ node: String) -> Bool { state.withLock { $0.removed.contains(node) } }
+    private func isRefused(_ node: String) -> Bool { state.withLock { $0.removed.contains(node) } }
 
     /// A first certificate, or another one; connections keep the one that they began with, clients begin new ones.
     ///

@@ -1,4 +1,5 @@
 import HTTP
+import TLS
 
 /// How a request between agents proves that its sender knows the cluster's token, and its answer the same.
 ///
@@ -40,7 +41,7 @@ struct PeerProof: Sendable {
             text.append(name)
             text.append(value)
         }
-        text.append(Cryptography.sha256(request.body))
+        text.append(Digest.sha256(request.body))
         code = try Cryptography.hmac(key: token.secret, text.bytes)
     }
 
@@ -56,15 +57,15 @@ struct PeerProof: Sendable {
         self.code = code
     }
 
-    var text: String { "\(Self.version) \(hexadecimal(session)) \(counter) \(hexadecimal(code))" }
+    var text: String { "\(Self.version) \(Digest.hexadecimal(session)) \(counter) \(Digest.hexadecimal(code))" }
 
     /// The field of the answer to this request.
     func answer(_ response: HTTPResponse, token: ClusterToken) throws(StoreError) -> String {
         var text = Canonical("tulle answer \(Self.version)")
         text.append(code)
         text.append(UInt64(response.status))
-        text.append(Cryptography.sha256(response.body))
-        return "\(Self.version) \(hexadecimal(try Cryptography.hmac(key: token.secret, text.bytes)))"
+        text.append(Digest.sha256(response.body))
+        return "\(Self.version) \(Digest.hexadecimal(try Cryptography.hmac(key: token.secret, text.bytes)))"
     }
 
     /// Whether an answer is the one that somebody with the token gave to this request.

@@ -1,3 +1,5 @@
+import TLS
+
 /// A secret as people copy it: a prefix, and base32 (RFC 4648 section 6, in lower case) of its bytes and the first 3 bytes of their
 /// SHA-256, so that a typo is told apart from another cluster's token. Bytes and checksum together are a multiple of 5, so nothing is padded.
 enum TokenText {
@@ -8,7 +10,7 @@ enum TokenText {
         var characters: [UInt8] = []
         var buffer: UInt64 = 0
         var bits: UInt64 = 0
-        for byte in bytes + Cryptography.sha256(bytes).prefix(checkBytes) {
+        for byte in bytes + Digest.sha256(bytes).prefix(checkBytes) {
             buffer = buffer << 8 | UInt64(byte)
             bits += 8
             while bits >= 5 {
@@ -47,7 +49,7 @@ enum TokenText {
             }
         }
         let payload = Array(bytes.prefix(count))
-        guard Array(bytes.dropFirst(count)) == Array(Cryptography.sha256(payload).prefix(checkBytes)) else {
+        guard Array(bytes.dropFirst(count)) == Array(Digest.sha256(payload).prefix(checkBytes)) else {
             throw damaged("its checksum is wrong: at least one character was mistyped")
         }
         return payload
