@@ -13,7 +13,7 @@ struct UnderlayTests {
     private func expectTraffic(between all: [Container] = Stage.all) async throws {
         let addresses = try all.map { try $0.address(on: Stage.network) }
         do {
-            try await eventually("\(all) reach each other", within: .seconds(6)) { try unreachablePairs(all, addresses: addresses, within: 1) == [] }
+            try await eventually("\(all) reach each other", within: .seconds(6)) { try unreachablePairs(all, addresses: addresses) == [] }
         } catch {
             Issue.record("\(error): \(try unreachablePairs(all, addresses: addresses))")
         }
