@@ -54,7 +54,10 @@ extension Controller {
             if let address = try pick(network, subnet) { return address }
         } while try await takeBlock(network, subnet, operation) && .now < deadline
         if let address = try pick(network, subnet) { return address }
-        return try await borrow(nil, network, subnet, operation)
+        do { return try await borrow(nil, network, subnet, operation) } catch let error as AgentError {
+            try requireAllHeard(operation)
+            throw error
+        }
     }
 
     /// From our own blocks, without waiting: nothing can come between the look and the note.
@@ -108,6 +111,7 @@ extension Controller {
         case .some: return try await borrow(address, network, subnet, operation)
         case nil:
             if let holder = view.addresses[network.id]?[address] { throw inUse(address, at: holder.node, operation) }
+            try requireAllHeard(operation)
             try await takeSingle(address, block: block, network.id, operation)
         }
         return address
@@ -149,6 +153,7 @@ extension Controller {
             _ = await wait(within: .seconds(10)) { !$0.takings.contains(key) }
             return true
         }
+        guard view.unheard.isEmpty else { return false }
         let owned = Set((view.blocks[network.id] ?? [:]).keys)
         let seed = fnv1a("\(me.id) \(network.id) \(owned.count)")
         guard let block = Allocation.freeBlock(in: subnet, owned: owned, seed: seed) else { return false }

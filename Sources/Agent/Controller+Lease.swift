@@ -11,7 +11,7 @@ extension Controller {
         var sign: LeaseID?
         var nextLease = 0.0
         while !Task.isCancelled {
-            if isStoreReachable, distrust == nil, view.cluster != nil {
+            if isStoreReachable, distrust == nil, !isBringing, view.cluster != nil {
                 do {
                     do { try await register() } catch let error as AgentError where error.code == .conflict {
                         isRefused = true
@@ -25,6 +25,7 @@ extension Controller {
                     // Somebody may have deleted it and left its lease.
                     sign = try await renewSign(view.alive.contains(me.id) ? sign : nil)
                     lastHeard = wallSeconds()
+                    noteUnheard()
                     setProblem("registration", nil)
                 } catch let error as StoreError where error.code == .leaseNotFound {
                     sign = nil

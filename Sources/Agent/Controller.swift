@@ -48,6 +48,10 @@ package actor Controller {
     private var underlay: String
     package internal(set) var view = ClusterView()
     package internal(set) var viewRevision = Revision.zero
+    /// Of the store that the view is of. It only grows: a store of a lower one was replaced.
+    package internal(set) var viewEpoch: UInt64 = 1
+    /// The store has a new epoch, and what this node holds is being brought into it.
+    var isBringing = false
     package internal(set) var local: LocalState
     let replica: Replica
     /// The only cluster whose store is believed.
@@ -130,6 +134,8 @@ package actor Controller {
         lineage = try Lineage(table)
         lease = try AllocationLease(table: table, term: terms.lease)
         viewRevision = try replica.load(into: &view)
+        viewEpoch = try replica.epoch()
+        if viewEpoch > 1 { self.me.epoch = viewEpoch }
         if let gone = local.removed {
             _ = view.set(.node(identity.node, gone))
             problems["removed"] = "\(Self.removedError("take part in the cluster"))"

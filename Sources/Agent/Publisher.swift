@@ -11,7 +11,7 @@ extension Controller {
         while !Task.isCancelled {
             // Taken before the comparison, so that what changes meanwhile is compared again.
             let (seen, endpoints) = (viewRevision, local.endpoints)
-            if isStoreReachable, distrust == nil, isRegistered, viewRevision >= published {
+            if isStoreReachable, distrust == nil, !isBringing, isRegistered, viewRevision >= published {
                 do {
                     let operations = try publications()
                     for start in stride(from: 0, to: operations.count, by: Leaving.part) {

@@ -27,6 +27,21 @@ package final class Replica: Sendable {
         return Revision(number)
     }
 
+    /// The epoch of the store that it is a copy of.
+    func epoch() throws -> UInt64 {
+        try table.value(Self.epochKey).flatMap { UInt64(String(decoding: $0, as: UTF8.self)) } ?? 1
+    }
+    private static let epochKey = "epoch"
+
+    /// All of it, as a store that begins with it takes it.
+    func snapshot() throws -> StoreSnapshot {
+        let revision = Revision(try table.value("revision").flatMap { UInt64(String(decoding: $0, as: UTF8.self)) } ?? 0)
+        let entries = try table.all("item/").map { row in
+            StoreEntry(key: String(row.key.dropFirst(5)), value: row.value, created: revision, modified: revision, lease: nil)
+        }
+        return StoreSnapshot(revision: revision, entries: entries)
+    }
+
     /// On all cores: Docker waits for this at the agent's start, and with thousands of nodes it is most of that time.
     private static func decode(_ rows: [(key: String, value: [UInt8])]) -> [ClusterView.Object] {
         let parts = max(1, min(sysconf(Int32(_SC_NPROCESSORS_ONLN)), rows.count / 256))
@@ -53,7 +68,7 @@ package final class Replica: Sendable {
     }
 
     /// Replaces all, by writing what differs.
-    func write(_ snapshot: StoreSnapshot) {
+    func write(_ snapshot: StoreSnapshot, epoch: UInt64) {
         do {
             var present = Dictionary(try table.all("item/").map { ($0.key, $0.value) }) { $1 }
             var rows: [LocalTable.Change] = []
@@ -63,6 +78,7 @@ package final class Replica: Sendable {
             }
             rows += present.keys.map { .delete(key: $0) }
             rows.append(.put(key: "revision", value: Array(String(snapshot.revision.number).utf8)))
+            rows.append(.put(key: Self.epochKey, value: Array(String(epoch).utf8)))
             apply(rows)
         } catch {
             hasGap.withLock { $0 = true }

@@ -34,8 +34,8 @@ package struct TokenObject: Hashable, Sendable, Codable {
     }
 }
 
-/// `authorities/FINGERPRINT`: the certificate authority whose nodes are the cluster's. Nodes believe the one that they joined by, not this record: it tells
-/// who signs, and what new tokens pin.
+/// `authorities/FINGERPRINT`: the certificate authority whose nodes are the cluster's. A node begins with the one that it joined by, and believes those
+/// that the record has later.
 package struct AuthorityObject: Hashable, Sendable, Codable {
     package var v = storeFormat
     /// SHA-256 of its public key, in hexadecimal digits.
@@ -46,6 +46,8 @@ package struct AuthorityObject: Hashable, Sendable, Codable {
     package var node: NodeID
     /// Seconds since 1970.
     package var created: Int
+    /// Since when another one signs, in seconds since 1970: it is believed until what it signed has ended.
+    package var retired: Int?
 
     package init(fingerprint: String, certificate: String, node: NodeID, created: Int) {
         self.fingerprint = fingerprint

@@ -25,6 +25,8 @@ package actor EmbeddedStore: Store {
     private var watches: [UInt64: WaitingWatch] = [:]
     private var lastWatch: UInt64 = 0
     private var isClosed = false
+    /// Why nothing is written any more, while reads go on.
+    private var frozen: String?
 
     private struct Waiting {
         var request: StateRequest
@@ -68,6 +70,12 @@ package actor EmbeddedStore: Store {
         for watch in watches.values { watch.continuation.resume(throwing: closed("watch the store")) }
         watches = [:]
         await journal?.close()
+    }
+
+    /// From here on every write is refused for that reason, or, with nil, taken again. Returns when all writes before are done.
+    package func freeze(_ reason: String?) async {
+        frozen = reason
+        await writer?.value
     }
 
     private func closed(_ operation: String) -> StoreError {
@@ -168,6 +176,7 @@ package actor EmbeddedStore: Store {
 
     private func submit(_ request: StateRequest, _ operation: String) async throws -> StateReply {
         guard !isClosed else { throw closed(operation) }
+        if let frozen { throw StoreError(.overloaded, operation, cause: frozen, remedy: "Try again in a moment.") }
         guard queue.count < StoreLimits.waiting else {
             throw StoreError(.overloaded, operation, cause: "\(queue.count) requests wait for the disk already")
         }
