@@ -143,10 +143,12 @@ extension Controller {
         throw AgentError(.storeAway, operation, cause: Self.unheardText(unheard), remedy: "start the agents there; or, if a node is gone for good: 'tulle node remove \(first.name)'")
     }
 
+    static let unheardTopic = "unheard"
+
     func noteUnheard() {
         let unheard = view.unheard
         setProblem(
-            "unheard",
+            Self.unheardTopic,
             unheard.first.map { "\(Self.unheardText(unheard)): start the agents there; or, if a node is gone for good, 'tulle node remove \($0.name)'" })
     }
 

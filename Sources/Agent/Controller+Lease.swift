@@ -25,7 +25,6 @@ extension Controller {
                     // Somebody may have deleted it and left its lease.
                     sign = try await renewSign(view.alive.contains(me.id) ? sign : nil)
                     lastHeard = wallSeconds()
-                    noteUnheard()
                     setProblem("registration", nil)
                 } catch let error as StoreError where error.code == .leaseNotFound {
                     sign = nil

@@ -203,6 +203,7 @@ extension Controller {
 
     private func viewApplied(_ scopes: Set<ClusterView.Scope>) async {
         if let cluster = view.cluster { settings = Settings(vxlanPort: cluster.vxlanPort, vniBase: cluster.vniBase) }
+        if problems[Self.unheardTopic] != nil || scopes.contains(.everything) { noteUnheard() }
         if scopes.contains(.everything) {
             remoteParts = [:]
             await reconciler.markAll()

@@ -52,6 +52,8 @@ package actor Controller {
     package internal(set) var viewEpoch: UInt64 = 1
     /// The store has a new epoch, and what this node holds is being brought into it.
     var isBringing = false
+    /// By which this node's certificate is, as a fingerprint.
+    var shownAuthority: String?
     package internal(set) var local: LocalState
     let replica: Replica
     /// The only cluster whose store is believed.

@@ -91,6 +91,8 @@ private struct JournalFile: ~Copyable {
         let draft = path + ".new"
         for suffix in ["", "-wal", "-shm", "-journal"] { unlink(draft + suffix) }
         try fill(draft, contents)
+        // The log of the file before would be taken for this one's.
+        unlink(path + "-wal")
         guard rename(draft, path) == 0 else { throw StoreError(errno: errno, "make the store \(path)") }
         let directory = Glibc.open(path.lastIndex(of: "/").map { String(path[...$0]) } ?? ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         if directory >= 0 {
