@@ -58,6 +58,7 @@ struct LocalServer: Sendable {
                 cluster: await controller.view.cluster?.id ?? "-", revision: await controller.viewRevision.number)
         }
         on(.storePromote, &router) { try await moving.promote() }
+        on(.authorityTake, &router) { try await moving.takeAuthority() }
         on(.storeMigrate, &router) { (request: NameRequest) in try await moving.migrate(to: request.name) }
         on(.storeExport, &router) { try await moving.export() }
         on(.storeImport, &router) { (backup: StoreBackup) in try await moving.import(backup) }

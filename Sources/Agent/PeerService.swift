@@ -41,6 +41,11 @@ struct PeerService: Sendable {
             return .json(body)
         }
         router.on("POST", StoreAnnouncement.path) { await announced($0) }
+        router.on("POST", EtcdReach.path) { request in
+            guard let wish = try? StoredJSON.decode(EtcdReach.self, request.body) else { return .text("this is no address", status: 400) }
+            let failure = await EtcdReach.failure(wish.url, succession.configuration)
+            return failure.map { .text($0, status: 409) } ?? .text("it answers")
+        }
         router.on("GET", ReplicaState.path) { _ in await replica { .json(try StoredJSON.encode(try await controller.replicaState())) } }
         router.on("GET", ReplicaState.copyPath) { _ in await replica { .json(try StoredJSON.encode(try controller.replica.snapshot())) } }
         router.on("POST", CertificateOrder.path) { await certificate($0) }

@@ -20,6 +20,22 @@ struct ReplicaState: Codable, Hashable, Sendable {
     var revision: Revision
 }
 
+/// `POST /v1/cluster/reach` between agents: whether that agent could use etcd there. Status 200, or 409 with the reason.
+struct EtcdReach: Codable, Sendable {
+    static let path = "/v1/cluster/reach"
+    var url: String
+
+    /// nil: etcd answers, with the key of a store or without.
+    static func failure(_ url: String, _ configuration: Configuration) async -> String? {
+        do {
+            _ = try await StoreAccess.etcd(try EtcdLocation(parsing: url), configuration).identity()
+            return nil
+        } catch let error as StoreError where error.code == .missing {
+            return nil
+        } catch { return "\(error)" }
+    }
+}
+
 struct StoreMoving: Sendable {
     let access: StoreAccess
     let succession: Succession
@@ -149,6 +165,36 @@ struct StoreMoving: Sendable {
         StoreEntry(key: key, value: value, created: .zero, modified: .zero, lease: nil)
     }
 
+    // MARK: The authority
+
+    /// This node signs from now on. What the one before signed is good until it ends.
+    func takeAuthority() async throws -> AuthorityReport {
+        let operation = "take the certificate authority over"
+        try await controller.requireStore(operation)
+        let me = controller.identity.node
+        let view = await controller.view
+        guard view.cluster?.isSealed == true else {
+            throw AgentError(.storeRefused, operation, cause: "agents of version 0.1 are in the cluster still", remedy: "upgrade them first")
+        }
+        guard view.authority?.node != me else {
+            throw AgentError(.invalid, operation, cause: "this node is where it is: it has it", remedy: "run it on another node, when this one is lost")
+        }
+        let entries = try await access.store.list(prefix: StoreKey.authorities).entries
+        let signer = try Signer.make(files, cluster: cluster, lifetime: lifetime)
+        let object = try signer.object(me)
+        let old = try entries.map { ($0, try Self.retired($0)) }.filter { $0.0 != $0.1 }
+        let transaction = StoreTransaction(
+            conditions: old.map { .unchanged(key: $0.0.key, since: $0.0.modified) },
+            operations: old.map { .put(key: $0.1.key, value: $0.1.value, lease: nil) }
+                + [.put(key: StoreKey.authority(object.fingerprint), value: try StoredJSON.encode(object), lease: nil)])
+        guard try await controller.commit(transaction, operation) != nil else {
+            throw AgentError(.conflict, operation, cause: "another node took it at this moment", remedy: "see 'tulle nodes'; try again if need be")
+        }
+        succession.log.notice("this node has the cluster's certificate authority now", metadata: ["fingerprint": "\(object.fingerprint)"])
+        succession.beginAnew()
+        return AuthorityReport(node: await controller.me.name, fingerprint: object.fingerprint)
+    }
+
     // MARK: export, import
 
     /// All of the store at one revision.
@@ -210,6 +256,7 @@ struct StoreMoving: Sendable {
         let location: EtcdLocation
         do { location = try EtcdLocation(parsing: url) } catch { throw AgentError(.invalid, operation, cause: error.cause, remedy: error.remedy) }
         let etcd = try StoreAccess.etcd(location, succession.configuration)
+        try await expectReach(url, operation)
         let place = StorePlace(
             await listener.advertised, epoch: Self.epoch(after: await controller.viewEpoch), node: controller.identity.node, url: url)
         await store.freeze("the store is being moved to etcd")
@@ -229,6 +276,33 @@ struct StoreMoving: Sendable {
         } catch {
             await store.freeze(nil)
             throw error
+        }
+    }
+
+    /// Every living node must be able to follow.
+    private func expectReach(_ url: String, _ operation: String) async throws {
+        let (nodes, alive) = await (controller.view.nodes, controller.view.alive)
+        if let failure = await EtcdReach.failure(url, succession.configuration) {
+            throw AgentError(.storeAway, operation, cause: failure, remedy: "nothing was changed; mend that and try again")
+        }
+        let body = try StoredJSON.encode(EtcdReach(url: url))
+        let failures = await withTaskGroup(of: String?.self) { group in
+            for node in nodes.values where alive.contains(node.id) && node.id != controller.identity.node {
+                group.addTask {
+                    guard let address = ConfigurationValue.join(node.agent) else { return nil }
+                    let client = PeerClient(address, keys: succession.keys, expecting: { node.id.description })
+                    do {
+                        let answer = try await client.send(HTTPRequest("POST", EtcdReach.path, body: body), timeout: .seconds(10))
+                        return answer.status == 200 ? nil : "\(node.name): \(String(decoding: answer.body, as: UTF8.self))"
+                    } catch { return "\(node.name): \(error)" }
+                }
+            }
+            return await group.reduce(into: [String]()) { if let failure = $1 { $0.append(failure) } }
+        }
+        guard failures.isEmpty else {
+            throw AgentError(
+                .storeAway, operation, cause: "not every node could follow: \(failures.sorted().prefix(5).joined(separator: "; "))",
+                remedy: "nothing was changed; mend that, or stop those agents, and try again")
         }
     }
 

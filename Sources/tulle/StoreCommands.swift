@@ -119,6 +119,16 @@ extension StoreMoveReport {
 }
 
 extension LocalClient {
+    /// Returns when the agent, which begins anew, answers again.
+    func answering() async throws(LocalError) {
+        try? await Task.sleep(for: .milliseconds(400))
+        for _ in 0..<150 {
+            if (try? await status()) != nil { return }
+            try? await Task.sleep(for: .milliseconds(100))
+        }
+        throw LocalError(.silent, "see the agent again", cause: "it did not answer again within 15 s", remedy: "see 'journalctl -u tulle'")
+    }
+
     /// Returns when the agent, which begins anew, has the new store.
     fileprivate func arriving(_ report: StoreMoveReport) async throws(LocalError) -> StoreMoveReport {
         for _ in 0..<150 {

@@ -15,6 +15,14 @@ enum EtcdMembers {
         ])
     }
 
+    /// One member that is all of etcd.
+    static func startAlone(on host: LabHost) throws {
+        try host.spawn("etcd", [
+            "etcd", "--name", "\(host)", "--data-dir", "/var/lib/etcd",
+            "--listen-client-urls", "http://\(host.address):2379", "--advertise-client-urls", "http://\(host.address):2379",
+        ])
+    }
+
     static func isServing(_ host: LabHost) throws -> Bool {
         try host.attempt("curl -sf -m 2 http://\(host.address):2379/health | grep -q true").status == 0
     }
