@@ -54,6 +54,8 @@ package actor Controller {
     var isBringing = false
     /// By which this node's certificate is, as a fingerprint.
     var shownAuthority: String?
+    /// The authorities that this node believes: PEM.
+    var believed: [String] = []
     package internal(set) var local: LocalState
     let replica: Replica
     /// The only cluster whose store is believed.
