@@ -6,7 +6,7 @@ import Testing
 
 extension Fault {
     static let clocks = [
-        wall("clock-ahead", 2, 3_600, isShort: true), wall("clock-behind", 3, -3_600, isShort: true),
+        wall("clock-ahead", 2, 3_600, isShort: true), wall("clock-behind", 3, -3_600),
         wall("first-clock-ahead", 1, 3_600), wall("first-clock-behind", 1, -3_600),
         slept("slept", 2, isShort: true), slept("first-slept", 1),
     ]

@@ -36,9 +36,10 @@ extension Fault {
             let (a, b) = (Container(host: h2, name: "late2"), Container(host: h3, name: "late3"))
             try await a.mustReach(b.address(on: "late"))
         },
-        heal: { _ in
+        heal: { scene in
             try Saved.swap { try Saved.restore("newest") }
             try await h1.startTestAgent()
+            scene.mending.mark()
             try await eventually("the store is believed", within: .seconds(20)) { try await lab.isWhole() }
             for (host, name) in [(h2, "late2"), (h3, "late3")] { try host.docker("rm -f \(name)") }
             try await eventually("the network is removed", within: .seconds(20)) { (try? h2.docker("network rm late")) != nil }
@@ -47,7 +48,6 @@ extension Fault {
     /// Nobody has the newest; a person says that the old one counts.
     private static let olderAccepted = Fault(
         name: "store-older-accepted", stores: [.embedded], parts: [.host(1), .store], refuses: [1, 2, 3], lasts: .seconds(2), within: .seconds(30),
-        isShort: true,
         inject: { _ in
             try Saved.swap { try Saved.copy(to: "old") }
             try await h1.startTestAgent()
@@ -58,8 +58,9 @@ extension Fault {
             try await h1.startTestAgent()
             try await Saved.expectRefusal("went back in time")
         },
-        heal: { _ in
+        heal: { scene in
             for host in hosts { _ = try await host.agent.acceptStore() }
+            scene.mending.mark()
             try await eventually("the cluster is whole", within: .seconds(30)) { try await lab.isWhole() }
             let young = Container(host: h2, name: "young")
             try await eventually("what the old one did not know is known again", within: .seconds(10)) {
@@ -69,11 +70,11 @@ extension Fault {
             try young.remove()
         })
 
-    private static let emptied = refusedAtStart("store-emptied", "missing", isShort: true) {
+    private static let emptied = refusedAtStart("store-emptied", "missing") {
         try h1.sh(": >\(FaultLab.state)/store.db; rm -f \(FaultLab.state)/store.db-*")
     }
 
-    private static let anothers = refusedAtStart("store-of-another-cluster", "another cluster", isShort: true) {
+    private static let anothers = refusedAtStart("store-of-another-cluster", "another cluster") {
         let path = "\(h1.directory)/run/another.db"
         let store = try await EmbeddedStore.open(path: path, create: true)
         _ = try await store.commit(StoreTransaction(operations: [.put(key: "cluster", value: Array("{}".utf8), lease: nil)]))
@@ -83,17 +84,17 @@ extension Fault {
 
     /// The agent with the store does not start with such a file, and leaves it as it is.
     private static func refusedAtStart(
-        _ name: String, _ cause: String, isShort: Bool, spoil: @escaping @Sendable () async throws -> Void
+        _ name: String, _ cause: String, spoil: @escaping @Sendable () async throws -> Void
     ) -> Fault {
         Fault(
-            name: name, stores: [.embedded], parts: [.host(1), .store], refuses: [1], lasts: .seconds(3), within: .seconds(20), isShort: isShort,
+            name: name, stores: [.embedded], parts: [.host(1), .store], refuses: [1], lasts: .seconds(3), within: .seconds(20),
             inject: { _ in
                 try Saved.swap { try Saved.copy(to: "newest") }
                 try await spoil()
                 let sum = try h1.sh("md5sum <\(FaultLab.state)/store.db")
                 let refusal = try h1.tulleAttempt("agent")
                 #expect(refusal.status == 1)
-                #expect(refusal.talk.contains("store.db") , "\(refusal.talk)")
+                #expect(refusal.talk.contains("store.db") && refusal.talk.contains(cause), "\(refusal.talk)")
                 #expect(try h1.sh("md5sum <\(FaultLab.state)/store.db") == sum)
             },
             heal: { _ in
@@ -114,7 +115,7 @@ extension Fault {
 
     /// More changes than the store remembers while one agent stands still: its watch is missed, and it lists again.
     private static let historyLost = Fault(
-        name: "history-lost", stores: [.embedded], parts: [.host(2), .store], refuses: [2], lasts: .seconds(1), within: .seconds(20), isShort: true,
+        name: "history-lost", stores: [.embedded], parts: [.host(2), .store], refuses: [2], lasts: .seconds(1), within: .seconds(20),
         inject: { scene in
             try h2.stop("agent", "STOP")
             for round in 0..<36 { try await scene.truth.commit(DeadNodes.leases(count: 500, UInt64(round))) }

@@ -48,7 +48,7 @@ extension Fault {
             name: name, parts: number == 1 ? [.host(1), .network, .store] : [.host(number), .network], refuses: refuses,
             cuts: { !control && (($0 == number && others.contains($1)) || ($1 == number && others.contains($0))) },
             lasts: .seconds(8), within: .seconds(30), isShort: isShort,
-            inject: { _ in try lab.host(number).sh("nft -f - <<'END'\ntable inet fault { \(rules.joined(separator: " ")) }\nEND") },
+            inject: { _ in try lab.host(number).sh("nft -f - <<'END'\ntable inet fault {\n\(rules.joined(separator: "\n"))\n}\nEND") },
             heal: { _ in try lab.host(number).sh("nft delete table inet fault 2>/dev/null || true") })
     }
 }

@@ -2,6 +2,7 @@
 ///
 /// One goes like this (`FaultRun`): packets flow, `inject`, people go on working (`Churn`) for `lasts`, `meanwhile`, `heal`; then within `within` all is as the checker
 /// wants it, and of the flows that `cuts` does not name not one packet was lost.
+import Synchronization
 import TestKit
 import Testing
 
@@ -20,7 +21,7 @@ struct Fault: Sendable, CustomTestStringConvertible {
     /// Whether containers on these two hosts may not reach each other.
     var cuts: @Sendable (Int, Int) -> Bool = { _, _ in false }
     var lasts = Duration.seconds(4)
-    /// The published time: from the end of the fault, and of what was begun during it, until all is well.
+    /// The published time: from the end of the fault until all is well, and all that was begun during it done or refused.
     var within = Duration.seconds(10)
     /// Part of `make test`: a kind that no other suite has.
     var isShort = false
@@ -38,12 +39,21 @@ struct Fault: Sendable, CustomTestStringConvertible {
 struct FaultScene: Sendable {
     let kind: StoreKind
     let truth: TruthStore
+    let mending = Mending()
     var checker: Checker { Checker(truth: truth) }
 
     init(_ kind: StoreKind) {
         self.kind = kind
         truth = TruthStore(kind: kind)
     }
+}
+
+/// When the fault ended: what follows it in `heal` is waiting.
+final class Mending: Sendable {
+    private let moment = Mutex<ContinuousClock.Instant?>(nil)
+    func mark() { moment.withLock { $0 = .now } }
+    var isMarked: Bool { moment.withLock { $0 != nil } }
+    var last: ContinuousClock.Instant { moment.withLock { $0 } ?? .now }
 }
 
 /// One or two faults at once, and the seed of what people do meanwhile.

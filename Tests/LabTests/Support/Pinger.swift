@@ -36,6 +36,9 @@ struct Pinger {
         return Count(sent: numbers[0], lost: max(0, numbers[0] - numbers[1] - 1), text: text)
     }
 
+    /// Ends it, whatever became of it: its container may be gone.
+    func end() { process.signal(SIGINT) }
+
     /// Ends it; nothing may have been lost, and something must have been sent.
     func expectNoLoss(sourceLocation: SourceLocation = #_sourceLocation) throws {
         let count = try count(sourceLocation: sourceLocation)
