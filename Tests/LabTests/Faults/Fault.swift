@@ -32,7 +32,7 @@ struct Fault: Sendable, CustomTestStringConvertible {
 
     var testDescription: String { name }
 
-    static let all = agents + underlay + clocks + nodes + embeddedStores + etcds
+    static let all = agents + underlay + clocks + nodes + embeddedStores + promotions + etcds
 }
 
 /// What a fault may lay its hands on, beside the hosts.

@@ -22,6 +22,7 @@ enum FaultLab {
 
     private static func prepare(_ lab: Lab, _ kind: StoreKind) async throws {
         let hosts = lab.hosts(LabTrait.hostCount)
+        FaultSettings.say("faults: STORE=\(kind) SEED=\(FaultSettings.seed)")
         for host in hosts {
             try host.sh("mkdir -p /etc/tulle \(state) && printf '\(settings)' >/etc/tulle/tulle.yaml")
             try host.setClock(boot: 0, wall: 0)

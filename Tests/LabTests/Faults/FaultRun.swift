@@ -31,7 +31,7 @@ struct FaultRun {
     }
 
     func run() async throws {
-        print("fault \(one.testDescription) begins")
+        FaultSettings.say("fault \(one.testDescription) begins")
         let faults = one.faults
         let sizes = try hosts.map { try AgentSize(of: $0) }
         let flows = try Flow.all.map { ($0, try $0.begin()) }
@@ -73,10 +73,10 @@ struct FaultRun {
             losses.append("\(flow.from.name)>\(flow.to.name) \(count.lost)/\(count.sent)")
         }
         try await expectBounds(before: sizes)
-        print(
+        FaultSettings.say(
             "fault \(one.testDescription): well after \(convergence.tenths) s (what was begun had ended after \((settled - mended).tenths) s), "
                 + "\(churn.done) acts, \(churn.refusals.count) refused, lost \(losses.joined(separator: ", "))")
-        for refusal in churn.refusals { print("  refused on \(refusal.host): \(refusal.text.suffix(300))") }
+        for refusal in churn.refusals { FaultSettings.say("  refused on \(refusal.host): \(refusal.text.suffix(300))") }
         try await churn.clear()
         try await eventually("what people made is gone", within: .seconds(60)) {
             let left = try await scene.checker.differences(acknowledged: Stage.all, networks: [])
