@@ -19,16 +19,21 @@ extension Fault {
             inject: { _ in
                 let host = lab.host(number)
                 #expect(try host.log().contains("this agent's clocks are a test's"), "this needs a debug build of the agent")
-                try host.setWallClock(seconds)
+                // There and back a few times while people work, and then it stays.
+                try host.spawnJumps(of: seconds)
             },
             meanwhile: { _ in
-                // A start with such a clock: its certificates must be good still.
+                // (It stays by now: people worked for longer than it jumped.) A start with such a clock: its certificates must be good still.
                 let host = lab.host(number)
                 try host.stopAgent("KILL")
                 try await host.startTestAgent()
                 try await eventually("its store answers", within: .seconds(10)) { try await host.agent.status().store.reachable }
             },
-            heal: { _ in try lab.host(number).setWallClock(0) })
+            heal: { _ in
+                let host = lab.host(number)
+                try await eventually("the clock stays", within: .seconds(10)) { host.hasEnded("jumps") }
+                try host.setWallClock(0)
+            })
     }
 
     /// Its lease is over when it wakes, and if it has the store all signs of life are.

@@ -70,7 +70,7 @@ extension Fault {
             try young.remove()
         })
 
-    private static let emptied = refusedAtStart("store-emptied", "missing") {
+    private static let emptied = refusedAtStart("store-emptied", "the file is empty") {
         try h1.sh(": >\(FaultLab.state)/store.db; rm -f \(FaultLab.state)/store.db-*")
     }
 

@@ -9,7 +9,7 @@ extension Fault {
         partition("partition", of: 2, from: [1, 3], directions: ["input", "output"], isShort: false),
         partition("partition-one-way", of: 3, from: [1, 2], directions: ["input"], isShort: true),
         partition("partition-of-two", of: 2, from: [3], directions: ["input", "output"], isShort: false),
-        partition("agents-partition", of: 3, from: [1, 2], directions: ["input", "output"], control: true, isShort: false),
+        partition("agents-partition", of: 3, from: [1, 2], directions: ["input", "output"], control: true, lasts: FaultLab.lease + 2, isShort: false),
         partition("first-agent-partition-one-way", of: 1, from: [2, 3], directions: ["output"], control: true, isShort: false),
     ]
 
@@ -33,8 +33,9 @@ extension Fault {
     /// - Parameters:
     ///   - directions: of the packets that this host does not get or send: "input", "output".
     ///   - control: only what agents (TCP 7940) and etcd's members (2379, 2380) say; the tunnels work.
+    ///   - lasts: seconds. Past the lease where agents alone are cut off: their containers must not notice.
     private static func partition(
-        _ name: String, of number: Int, from others: [Int], directions: [String], control: Bool = false, isShort: Bool
+        _ name: String, of number: Int, from others: [Int], directions: [String], control: Bool = false, lasts: Int = 8, isShort: Bool
     ) -> Fault {
         let places = others.map { "192.168.99.\($0)" }.joined(separator: ", ")
         let rules = directions.map { direction in
@@ -47,7 +48,7 @@ extension Fault {
         return Fault(
             name: name, parts: number == 1 ? [.host(1), .network, .store] : [.host(number), .network], refuses: refuses,
             cuts: { !control && (($0 == number && others.contains($1)) || ($1 == number && others.contains($0))) },
-            lasts: .seconds(8), within: .seconds(30), isShort: isShort,
+            lasts: .seconds(lasts), within: .seconds(30), isShort: isShort,
             inject: { _ in try lab.host(number).sh("nft -f - <<'END'\ntable inet fault {\n\(rules.joined(separator: "\n"))\n}\nEND") },
             heal: { _ in try lab.host(number).sh("nft delete table inet fault 2>/dev/null || true") })
     }

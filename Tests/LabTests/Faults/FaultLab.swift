@@ -85,6 +85,15 @@ extension LabHost {
         let words = try sh("cat \(FaultLab.clockFile)").labWords
         try setClock(boot: (Int(words.dropFirst().first ?? "") ?? 0) + boot, wall: 0)
     }
+    /// The wall clock goes there and back, and stays there at the end.
+    func spawnJumps(of seconds: Int) throws {
+        let boot = try sh("cat \(FaultLab.clockFile)").labWords.dropFirst().first ?? "0"
+        let file = FaultLab.clockFile
+        try spawn("jumps", ["sh", "-c", """
+            for wall in \(seconds) 0 \(seconds) 0 \(seconds) 0 \(seconds); do sleep 0.5
+            printf "tulle-test-clock \(boot) $wall" >\(file).new && mv \(file).new \(file); done
+            """])
+    }
     func setWallClock(_ seconds: Int) throws {
         let words = try sh("cat \(FaultLab.clockFile)").labWords
         try setClock(boot: Int(words.dropFirst().first ?? "") ?? 0, wall: seconds)
