@@ -39,12 +39,6 @@ package struct AllocationLease: Sendable {
     }
 }
 
-/// CLOCK_BOOTTIME in seconds.
-package func bootSeconds() -> Double { Double(EmbeddedStore.bootTime()) / 1e9 }
-
-/// Seconds since 1970.
-package func wallSeconds() -> Int { time(nil) }
-
 /// The text of a small file without trailing white space.
 package func readSmallFile(_ path: String) throws -> String {
     let file = open(path, O_RDONLY | O_CLOEXEC)

@@ -44,7 +44,7 @@ extension Controller {
                 .storeAway, operation,
                 cause: lease.validUntil == 0
                     ? "this node has no lease yet (\(distrust ?? storeFailure ?? "its store was not reached"))"
-                    : "this node's lease ended \(Int(now - lease.validUntil)) s ago and the store does not renew it (\(distrust ?? storeFailure ?? "no reason known"))",
+                    : "this node's lease ended \(Int(now - lease.validUntil)) s ago and the store does not renew it (\(distrust ?? storeFailure ?? problems["registration"] ?? "no reason known"))",
                 remedy: "bring the store back; running containers are not affected")
         }
         if let wanted { return try await allocate(fixed: wanted, network, subnet, operation) }

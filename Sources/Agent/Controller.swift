@@ -102,6 +102,8 @@ package actor Controller {
     var copying: Set<NetworkID> = []
     /// For how many of the engine's lists in a row an endpoint was missing.
     var missing: [EndpointID: Int] = [:]
+    /// Since when (CLOCK_BOOTTIME) an endpoint could be on the engine's lists.
+    var listedSince: [EndpointID: Double] = [:]
     /// Since when (CLOCK_BOOTTIME) a block of ours is empty.
     var emptySince: [BlockKey: Double] = [:]
     /// The remote part of each network's desired state, which only the store changes.

@@ -7,8 +7,9 @@ import Logging
 import Store
 
 extension Controller {
-    /// Endpoints younger than this may be missing from the engine's lists: their container is starting.
-    private static let startSeconds = 30
+    /// Endpoints younger than this may be missing from the engine's lists: their container is starting. (Their age is counted from the first list after them, by the
+    /// clock that nobody sets: with the wall clock a jump of it took networks out of starting containers.)
+    private static let startSeconds = 30.0
 
     /// - Parameter isMounted: whether a sandbox file is a network namespace now.
     package func sweepGarbage(isMounted: @Sendable (String) -> Bool) async {
@@ -49,18 +50,20 @@ extension Controller {
     /// Each list of the engine's live endpoints. Two lists in a row without an endpoint, or one and a sandbox that is gone, end it.
     /// - Parameter networks: those whose endpoints the list has.
     package func engineListed(
-        _ live: Set<EndpointID>, of networks: Set<NetworkID>, now: Int = wallSeconds(), isMounted: @Sendable (String) -> Bool
+        _ live: Set<EndpointID>, of networks: Set<NetworkID>, now: Double = bootSeconds(), isMounted: @Sendable (String) -> Bool
     ) async {
         for endpoint in local.endpoints.values {
             // A network that Docker removed cluster-wide is on no list any more; then only a sandbox that is gone counts.
             let isListed = networks.contains(endpoint.network)
             guard isListed || view.networks[endpoint.network]?.dockerID != nil else { continue }
+            let since = listedSince[endpoint.id] ?? now
+            listedSince[endpoint.id] = since
             guard !live.contains(endpoint.id) else {
                 missing[endpoint.id] = nil
                 continue
             }
             let isGone = endpoint.wasSeen && !(endpoint.sandbox.map(isMounted) ?? false)
-            guard isGone || (isListed && now - endpoint.created > Self.startSeconds) else { continue }
+            guard isGone || (isListed && now - since > Self.startSeconds) else { continue }
             missing[endpoint.id, default: 0] += isGone ? 2 : 1
             guard missing[endpoint.id, default: 0] >= 2 else { continue }
             missing[endpoint.id] = nil
@@ -72,6 +75,7 @@ extension Controller {
             }
         }
         missing = missing.filter { local.endpoints[$0.key] != nil }
+        listedSince = listedSince.filter { local.endpoints[$0.key] != nil }
     }
 
     func attempt(_ what: String, _ body: () throws -> Void) {

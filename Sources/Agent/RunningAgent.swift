@@ -24,6 +24,7 @@ struct RunningAgent: Sendable {
     /// - Parameter restart: ends this agent and begins anew, soon.
     static func start(_ configuration: Configuration, output: LogOutput, restart: @escaping @Sendable () -> Void) async throws -> RunningAgent {
         let log = output.logger("agent")
+        try AgentClock.check(log)
         let files = try StateDirectory(configuration.stateDirectory)
         let table = try LocalTable(path: files.path("agent.db"))
         let kernel = try LinuxKernel()

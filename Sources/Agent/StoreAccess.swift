@@ -22,7 +22,7 @@ enum StoreAccess: Sendable {
         }
         if let locator = StoreLocator(membership, keys: keys, table: table, log: log) { return .joined(locator) }
         let path = files.path("store.db")
-        let store = try await EmbeddedStore.open(path: path, create: false, log: log)
+        let store = try await EmbeddedStore.open(path: path, create: false, now: AgentClock.store, log: log)
         let cluster = await store.identity().cluster
         guard cluster == membership.cluster else {
             await store.close()
