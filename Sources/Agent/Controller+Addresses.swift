@@ -189,7 +189,7 @@ extension Controller {
         let deadline = ContinuousClock.now + .seconds(15)
         for block in asked where .now < deadline {
             guard let owner = owned[block]?.node else { continue }
-            let name = "\(me.id)-\(String(UInt64.random(in: .min ... .max), radix: 16))"
+            let name = "\(me.id)-\(String(surroundings.random(), radix: 16))"
             let key = StoreKey.request(network.id, name)
             openRequests.insert(name)
             defer { openRequests.remove(name) }

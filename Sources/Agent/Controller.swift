@@ -39,6 +39,7 @@ package actor Controller {
     package nonisolated let log: Logger
     package nonisolated let identity: Identity
     package nonisolated let terms: Terms
+    nonisolated let surroundings: Surroundings
     /// The host's own prefixes, which no network may overlap.
     let hostRoutes: @Sendable () async -> [IPPrefix]
 
@@ -113,7 +114,8 @@ package actor Controller {
 
     package init(
         identity: Identity, me: NodeObject, underlay: String, settings: Settings, terms: Terms, cluster: String, store: any Store,
-        table: LocalTable, replica: Replica, reconciler: Reconciler, log: Logger, hostRoutes: @escaping @Sendable () async -> [IPPrefix]
+        table: LocalTable, replica: Replica, reconciler: Reconciler, log: Logger, hostRoutes: @escaping @Sendable () async -> [IPPrefix],
+        surroundings: Surroundings = .machine
     ) throws {
         self.identity = identity
         self.me = me
@@ -126,9 +128,10 @@ package actor Controller {
         self.reconciler = reconciler
         self.log = log
         self.hostRoutes = hostRoutes
-        local = try LocalState(table)
+        self.surroundings = surroundings
+        local = try LocalState(table, now: surroundings.boot())
         lineage = try Lineage(table)
-        lease = try AllocationLease(table: table, term: terms.lease)
+        lease = try AllocationLease(table: table, term: terms.lease, bootID: surroundings.bootID)
         viewRevision = try replica.load(into: &view)
         if let gone = local.removed {
             _ = view.set(.node(identity.node, gone))

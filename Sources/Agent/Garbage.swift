@@ -49,8 +49,9 @@ extension Controller {
     /// Each list of the engine's live endpoints. Two lists in a row without an endpoint, or one and a sandbox that is gone, end it.
     /// - Parameter networks: those whose endpoints the list has.
     package func engineListed(
-        _ live: Set<EndpointID>, of networks: Set<NetworkID>, now: Int = wallSeconds(), isMounted: @Sendable (String) -> Bool
+        _ live: Set<EndpointID>, of networks: Set<NetworkID>, now given: Int? = nil, isMounted: @Sendable (String) -> Bool
     ) async {
+        let now = given ?? wallSeconds()
         for endpoint in local.endpoints.values {
             // A network that Docker removed cluster-wide is on no list any more; then only a sandbox that is gone counts.
             let isListed = networks.contains(endpoint.network)
