@@ -24,6 +24,11 @@ extension Controller {
         }
         guard let subnet = subnet(ofPool: poolID, in: network) else { throw unknownPool(poolID, "give an address") }
         let address = try await allocate(network, subnet, wanted)
+        guard giving.insert(AddressKey(network: network.id, address: address)).inserted else {
+            throw AgentError(
+                .conflict, "give address \(address) on network \(network.displayName)", cause: "a container that is being started has it",
+                remedy: "choose another address, or try again in a minute")
+        }
         // One container, one address: the subnet is reached through the gateway.
         return InterfaceAddress(address, length: address.family.width)
     }
@@ -340,5 +345,6 @@ extension Controller {
         }
         guard local.allocations[network]?[address] == present else { return }
         try local.removeAllocation(address, in: network)
+        giving.remove(AddressKey(network: network, address: address))
     }
 }

@@ -74,6 +74,8 @@ package actor Controller {
     var takings: Set<SubnetKey> = []
     /// The last address given in each subnet.
     var cursors: [SubnetKey: IPAddress] = [:]
+    /// Addresses that an engine was just given and made no endpoint with yet: nobody else gets them, though they are nobody's.
+    var giving: Set<AddressKey> = []
     /// Single addresses on their way back to the store.
     var freeing: Set<AddressKey> = []
     /// Questions to other nodes that still wait for their answer.
@@ -95,6 +97,8 @@ package actor Controller {
     var copying: Set<NetworkID> = []
     /// For how many of the engine's lists in a row an endpoint was missing.
     var missing: [EndpointID: Int] = [:]
+    /// Since when (CLOCK_BOOTTIME) this agent knows an endpoint.
+    var knownSince: [EndpointID: Double] = [:]
     /// Since when (CLOCK_BOOTTIME) a block of ours is empty.
     var emptySince: [BlockKey: Double] = [:]
     /// The remote part of each network's desired state, which only the store changes.

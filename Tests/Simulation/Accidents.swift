@@ -119,10 +119,7 @@ enum Accidents {
         Task(priority: .medium) {
             let identity = isEmpty ? world.center.identity : StoreIdentity(cluster: "ffffffff-0000-4000-8000-000000000000", epoch: 1)
             let other = JournalContents(identity: identity, revision: .zero, lastLease: 0, entries: [], leases: [:])
-            guard let right = await world.replaceStore(other) else { return }
-            try? await Task.sleep(for: pause)
-            world.trace("the right store is served again")
-            _ = await world.replaceStore(right)
+            await world.serve(other, for: pause)
         }
     }
 

@@ -87,9 +87,19 @@ extension Checker {
         let bound = rows(BoundNetwork.self, "engine/", host)
         let quarantined = Set(bound.filter { if case .quarantined = $0.standing { true } else { false } }.map(\.dockerID))
         for network in active.sorted(by: { $0.id < $1.id }) {
-            let copies = bound.filter { $0.network == network.id && !quarantined.contains($0.dockerID) }
-            let isBlocked = host.engine.networks.values.contains { $0.spec.name == network.name && quarantined.contains($0.id) }
-            if copies.count != 1, !isBlocked { found.append("\(host.name) has \(copies.count) copies of network \(network.displayName)") }
+            // Of one that the engine gave up while it was made, a row stays for a while.
+            let copies = bound.filter {
+                $0.network == network.id && !quarantined.contains($0.dockerID) && host.engine.networks[$0.dockerID] != nil
+            }
+            // One that was removed while containers use it keeps its name on the engine as long as these live: that is told, and theirs to end.
+            let stale = bound.filter { old in
+                view.networks[old.network]?.state == .removed && host.engine.containers.values.contains { $0.network == old.dockerID }
+            }.map(\.dockerID)
+            let isBlocked = host.engine.networks.values.contains {
+                $0.spec.name == network.name && (quarantined.contains($0.id) || stale.contains($0.id))
+            }
+            // Several are of several creations at one instant, which an engine lets pass.
+            if copies.isEmpty, !isBlocked { found.append("\(host.name) has no copy of network \(network.displayName)") }
         }
         for net in host.engine.networks.values.sorted(by: { $0.id < $1.id }) where !quarantined.contains(net.id) {
             if !active.contains(where: { $0.name == net.spec.name }) {

@@ -31,6 +31,8 @@ final class SimulatedEngine: @unchecked Sendable {
     private(set) var networks: [String: Net] = [:]
     private(set) var containers: [String: Container] = [:]
     private var mounted: Set<String> = []
+    /// Containers being attached, by network.
+    private var making: [String: Int] = [:]
     private var listeners: [(life: Life, continuation: AsyncThrowingStream<EngineEvent, any Error>.Continuation)] = []
     private var count = 0
 
@@ -85,6 +87,8 @@ final class SimulatedEngine: @unchecked Sendable {
     }
 
     func remove(network id: String) async throws {
+        // Endpoints are made and networks removed one after the other.
+        for _ in 0..<600 where making[id] ?? 0 > 0 { try await Task.sleep(for: .milliseconds(100)) }
         guard let net = networks[id], !net.isHidden else { throw DockerError(.notFound, "remove", cause: "no such network") }
         guard !containers.values.contains(where: { $0.network == id }) else {
             throw DockerError(.conflict, "remove", cause: "network has active endpoints")
@@ -111,6 +115,8 @@ final class SimulatedEngine: @unchecked Sendable {
         guard let net = networks[network], !net.isHidden, let pool = net.pools.first else {
             throw DockerError(.notFound, "run", cause: "no such network")
         }
+        making[network, default: 0] += 1
+        defer { making[network, default: 0] -= 1 }
         let name = fresh("c"), endpoint = EndpointID(fresh("ep"))
         let right = world.checker.rightToAllocate(host)
         let given = try await plugin { try await $0.requestAddress(pool.id, wanted) }.address

@@ -26,7 +26,7 @@ final class Scenario: @unchecked Sendable {
             try? await Task.sleep(for: world.seconds(0...(2 * plan.pause)))
         }
         await peace()
-        await settle("S3", within: 90) { [self] in await world.checker.disagreements(world) }
+        await settle("S3", within: 100) { [self] in await world.checker.disagreements(world) }
         await keepsPromises()
         if plan.isCleared, world.failures.isEmpty { await clear() }
     }

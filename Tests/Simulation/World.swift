@@ -54,6 +54,9 @@ final class World: @unchecked Sendable {
     private var storeWork: Task<Void, Never>?
     /// The store's contents while nobody serves it.
     private var kept: JournalContents?
+    /// The right store's while another one is in its place.
+    private var right: JournalContents?
+    private var isReplaced = false
     private let begin = Executor.shared.seconds
 
     init(seed: UInt64, isVerbose: Bool) {
@@ -87,13 +90,25 @@ final class World: @unchecked Sendable {
         }
     }
 
-    /// Another store in the place of this one, while agents run.
-    func replaceStore(_ contents: JournalContents) async -> JournalContents? {
-        await storeWork?.value
-        guard kept == nil else { return nil }
-        let before = await center.stop()
-        await center.start(contents)
-        return before
+    /// Another store in the place of this one for a while, under the agents' hands; then this one again.
+    func serve(_ other: JournalContents, for pause: Duration) async {
+        guard !isReplaced else { return }
+        isReplaced = true
+        onStore { [self] in
+            guard kept == nil else { return }
+            right = await center.stop()
+            await center.start(other)
+        }
+        try? await Task.sleep(for: pause)
+        trace("the right store is served again")
+        onStore { [self] in
+            isReplaced = false
+            guard let contents = right else { return }
+            right = nil
+            if kept != nil { return kept = contents }
+            _ = await center.stop()
+            await center.start(contents)
+        }
     }
 
     /// One after the other.
