@@ -83,6 +83,8 @@ package actor Controller {
     /// Since when (CLOCK_BOOTTIME) a pending network of ours has no copy on the engine, or a copy is not in the engine's list.
     var pendingSince: [NetworkID: Double] = [:]
     var vanishedSince: [String: Double] = [:]
+    /// Since when (CLOCK_BOOTTIME) this agent knows a tombstone.
+    var removedSince: [NetworkID: Double] = [:]
     /// What the `Publisher` wrote last: an older view must not be compared with what is here.
     var published = Revision.zero
     /// Since when (CLOCK_BOOTTIME) a network of global scope is not in the engine's list.

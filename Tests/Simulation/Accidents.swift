@@ -92,15 +92,6 @@ enum Accidents {
         // Whatever the answer: it may be done.
         Task(priority: .medium) {
             _ = try? await Executor.shared.call(agent.life, within: .seconds(60)) { _ = try await agent.controller.removeNode(host.id.description) }
-            await noteRemovals(world)
-        }
-    }
-
-    /// The store's word, which the agents that answer others follow.
-    static func noteRemovals(_ world: World) async {
-        for id in await world.center.view().removed.keys.sorted() where !world.removed.contains(id) {
-            world.trace("node \(id) is removed")
-            world.removed.insert(id)
         }
     }
 
@@ -124,8 +115,5 @@ enum Accidents {
     }
 
     /// Waits for those that end by a task of their own.
-    static func endAll(in world: World) async {
-        try? await Task.sleep(for: .seconds(16))
-        await noteRemovals(world)
-    }
+    static func endAll(in world: World) async { try? await Task.sleep(for: .seconds(16)) }
 }

@@ -88,6 +88,7 @@ struct StoreLink: Store {
     let network: Network
     let center: Center
     let isRefused: @Sendable () -> Bool
+    let onRemoval: @Sendable (NodeID) -> Void
 
     private func ask<Value: Sendable>(
         _ operation: String, timeout: Duration = timeout, _ body: @escaping @Sendable (EmbeddedStore) async throws -> Value
@@ -122,7 +123,19 @@ struct StoreLink: Store {
     func identity() async throws -> StoreIdentity { try await ask("ask which store it is") { await $0.identity() } }
     func list(prefix: String) async throws -> StoreSnapshot { try await ask("list the store") { try await $0.list(prefix: prefix) } }
     func commit(_ transaction: StoreTransaction) async throws -> StoreOutcome {
-        try await ask("commit a transaction") { try await $0.commit(transaction) }
+        try await ask("commit a transaction") { engine in
+            let outcome = try await engine.commit(transaction)
+            if case .committed = outcome { noteRemovals(transaction) }
+            return outcome
+        }
+    }
+
+    /// From the commit on a node is removed, whoever knows it.
+    private func noteRemovals(_ transaction: StoreTransaction) {
+        for case .put(let key, let value, _) in transaction.operations where key.hasPrefix(StoreKey.nodes) {
+            guard let node = try? StoredJSON.decode(NodeObject.self, value), node.removed != nil else { continue }
+            onRemoval(node.id)
+        }
     }
     func grantLease(seconds: Int) async throws -> LeaseID { try await ask("grant a lease") { try await $0.grantLease(seconds: seconds) } }
     func renewLease(_ lease: LeaseID) async throws { try await ask("renew a lease") { try await $0.renewLease(lease) } }

@@ -44,9 +44,10 @@ final class Executor: @unchecked Sendable {
         case job(UnsafeMutableRawPointer)
         case action(() -> Void)
     }
-    fileprivate struct Item {
-        var work: Work
-        var life: Life
+    fileprivate final class Item {
+        let work: Work
+        let life: Life
+        init(work: Work, life: Life) { (self.work, self.life) = (work, life) }
     }
     private struct Timer {
         var due: UInt64

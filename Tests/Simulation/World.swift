@@ -22,10 +22,10 @@ struct Plan: Sendable {
 
     init(seed: UInt64) {
         var random = SeededRandom(seed: seed ^ 0x5eed)
-        let isLarge = Int.random(in: 0..<100, using: &random) == 0
-        hosts = isLarge ? Int.random(in: 100...300, using: &random) : min(Int.random(in: 3...12, using: &random), Int.random(in: 3...12, using: &random))
+        let isLarge = Int.random(in: 0..<250, using: &random) == 0
+        hosts = isLarge ? Int.random(in: 100...300, using: &random) : (0..<3).map { _ in Int.random(in: 3...12, using: &random) }.min() ?? 3
         lease = [20, 40, 120, 600].randomElement(using: &random) ?? 40
-        length = isLarge ? 20 : Double(Int.random(in: 20...90, using: &random))
+        length = isLarge ? 20 : Double((0..<2).map { _ in Int.random(in: 8...70, using: &random) }.min() ?? 8)
         pause = isLarge ? 0.2 : [0.1, 0.3, 1].randomElement(using: &random) ?? 0.3
         subnetLength = isLarge ? 20 : [24, 26, 27, 28, 28].randomElement(using: &random) ?? 26
         names = Int.random(in: 1...3, using: &random)
@@ -48,7 +48,7 @@ final class World: @unchecked Sendable {
     private(set) lazy var checker = Checker(self)
     let isVerbose: Bool
     /// Nodes that were removed from the cluster.
-    var removed: Set<NodeID> = []
+    private(set) var removed: Set<NodeID> = []
     private(set) var failures: [String] = []
     private var random: SeededRandom
     private var storeWork: Task<Void, Never>?
@@ -118,6 +118,11 @@ final class World: @unchecked Sendable {
             await before?.value
             await body()
         }
+    }
+
+    func noteRemoval(_ id: NodeID) {
+        guard removed.insert(id).inserted else { return }
+        trace("\(hosts.first { $0.id == id }?.name ?? "a node") is removed from the cluster")
     }
 
     // MARK: What was seen
