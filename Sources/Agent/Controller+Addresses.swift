@@ -24,9 +24,12 @@ extension Controller {
         }
         guard let subnet = subnet(ofPool: poolID, in: network) else { throw unknownPool(poolID, "give an address") }
         let address = try await allocate(network, subnet, wanted)
-        guard giving.insert(AddressKey(network: network.id, address: address)).inserted else {
+        // Another request for it may have been answered while this one waited for the store.
+        guard local.allocations[network.id]?[address]?.endpoint == nil,
+            giving.insert(AddressKey(network: network.id, address: address)).inserted
+        else {
             throw AgentError(
-                .conflict, "give address \(address) on network \(network.displayName)", cause: "a container that is being started has it",
+                .conflict, "give address \(address) on network \(network.displayName)", cause: "another container that is being started has it",
                 remedy: "choose another address, or try again in a minute")
         }
         // One container, one address: the subnet is reached through the gateway.

@@ -239,7 +239,6 @@ package final class EngineSync: Sendable {
     /// Names for people, and the proof of life or death of endpoints.
     private func readEndpoints(_ networks: [EngineNetwork]) async throws {
         let wanted = await controller.networksWithEndpoints()
-        guard !wanted.isEmpty else { return }
         var live: Set<EndpointID> = []
         var read: Set<NetworkID> = []
         for network in networks {

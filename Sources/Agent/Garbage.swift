@@ -55,8 +55,10 @@ extension Controller {
         for endpoint in local.endpoints.values {
             let since = knownSince[endpoint.id] ?? now
             knownSince[endpoint.id] = since
-            // A network that Docker removed cluster-wide is on no list any more; then only a sandbox that is gone counts.
-            let isListed = networks.contains(endpoint.network)
+            // A network that Docker removed cluster-wide is on no list any more; then only a sandbox that is gone counts. One of this engine's own that the
+            // engine no longer has has no endpoints, for it removes none that has.
+            let isHere = terms.scopeIsGlobal || local.engineNetworks.values.contains { $0.network == endpoint.network }
+            let isListed = networks.contains(endpoint.network) || !isHere
             guard isListed || view.networks[endpoint.network]?.dockerID != nil else { continue }
             guard !live.contains(endpoint.id) else {
                 missing[endpoint.id] = nil

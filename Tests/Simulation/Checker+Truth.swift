@@ -146,6 +146,21 @@ extension Checker {
         return nil
     }
 
+    /// For whoever looks at a seed that failed.
+    func describe(_ world: World) async {
+        let view = await world.center.view()
+        for network in view.networks.values.sorted(by: { $0.id < $1.id }) {
+            world.print("store: network \(network.id.short) \(network.displayName) \(network.state) \(network.subnets.map(\.prefix))")
+        }
+        for host in world.hosts {
+            for net in host.engine.networks.values.sorted(by: { $0.id < $1.id }) {
+                let row = Self.network(of: net.id, at: host)
+                let count = host.engine.containers.values.filter { $0.network == net.id }.count
+                world.print("\(host.name): engine has \(net.id) \(net.spec.name) with \(count) containers, bound to \(row?.network.short ?? "-") \(row.map { "\($0.standing)" } ?? "")")
+            }
+        }
+    }
+
     /// What is left of a cluster whose containers and networks are all gone.
     func leftovers(_ world: World) async -> [String] {
         var found: [String] = []

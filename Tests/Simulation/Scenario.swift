@@ -135,6 +135,7 @@ final class Scenario: @unchecked Sendable {
         }
         world.trace("settled \(end - Executor.shared.seconds) s before the limit")
         for text in found.prefix(6) { world.fail(guarantee, text) }
+        if !found.isEmpty, world.isVerbose { await world.checker.describe(world) }
     }
 
     private func keepsPromises() async {
