@@ -38,7 +38,7 @@ package enum AgentProgram {
             end.isStarting = false
             let isRestart = await end.wait()
             log.notice(isRestart ? "beginning anew; the data plane stays as it is" : "ending; the data plane stays as it is")
-            await agent.stop()
+            await agent.stop(isForGood: !isRestart)
             if isRestart { throw Self.beginAnew() }
             return 0
         } catch {

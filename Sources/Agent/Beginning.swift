@@ -23,7 +23,7 @@ struct Beginning: Sendable {
         node = try NodeID.kept(in: table)
         let lifetime = Int(configuration.certificateLifetime.components.seconds)
         if let known = try Membership.load(table) {
-            membership = known.isMoved == true ? known : try Self.follow(configuration.store, known)
+            membership = known.isMoved == true ? Self.followMoved(configuration.store, known) : try Self.follow(configuration.store, known)
             if membership.storeURL != known.storeURL { try membership.save(table) }
             credentials = try Credentials.load(files)
             try credentials?.check(node: node, cluster: membership.cluster, files)
@@ -32,7 +32,7 @@ struct Beginning: Sendable {
                 // The first host of a cluster of version 0.1.
                 signer = try Signer.make(files, cluster: membership.cluster, lifetime: lifetime)
             }
-            try await renew(configuration, files)
+            try await renew(configuration, files, table)
             guard credentials != nil || known.token != nil else {
                 throw AgentError(
                     .setup, "start", cause: "\(files.path(Credentials.file)), with this node's certificate, is missing",
@@ -68,13 +68,17 @@ struct Beginning: Sendable {
     }
 
     /// A certificate that cannot be renewed any more by showing it: by the authority here, or with a token and the key that the cluster knows.
-    private mutating func renew(_ configuration: Configuration, _ files: StateDirectory) async throws {
+    private mutating func renew(_ configuration: Configuration, _ files: StateDirectory, _ table: LocalTable) async throws {
         guard credentials?.isGood(at: wallSeconds()) != true else { return }
-        if let signer {
-            credentials = try signer.credentials(node: node.description, name: configuration.nodeName)
-        } else if let present = credentials, let join = configuration.join, let text = configuration.token, JoinToken.looksLike(text) {
+        if let present = credentials, let join = configuration.join, let text = configuration.token, JoinToken.looksLike(text) {
             (_, _, credentials) = try await Joining.join(
                 join, token: try JoinToken(parsing: text), node: node, name: configuration.nodeName, known: present.key)
+        } else if let signer {
+            // One that another took the place of signs nothing that anybody believes.
+            var view = ClusterView()
+            _ = try? Replica(path: files.path("replica.db"), log: Logger(label: "store")).load(into: &view)
+            guard view.authority.map({ $0.fingerprint == signer.authority.certificate.fingerprintText }) ?? true else { return }
+            credentials = try signer.credentials(node: node.description, name: configuration.nodeName)
         }
         try credentials?.save(files)
     }
@@ -112,6 +116,13 @@ struct Beginning: Sendable {
                 remedy: "copy the token again, whole, as 'tulle token create' printed it")
         }
         return try await Joining.join(address, token: parsed, node: node, name: configuration.nodeName)
+    }
+
+    /// After a move by command: what `--store` said then is over, what it says newly of etcd counts.
+    private static func followMoved(_ choice: StoreChoice?, _ membership: Membership) -> Membership {
+        var membership = membership
+        if case .etcd(let url) = choice, membership.storeURL != nil, url != membership.givenURL { membership.storeURL = url }
+        return membership
     }
 
     /// What is set up, held to what the node remembers: etcd's address may change, the kind of store not.

@@ -131,11 +131,10 @@ actor CertificateKeeper {
         guard await controller.view.cluster?.isSealed == true, credentials != nil else { return }
         membership.isSealed = true
         membership.token = nil
-        // The locator may have remembered another place meanwhile.
-        if let stored = try Membership.load(table) {
-            (membership.storeHost, membership.storePort, membership.peers) = (stored.storeHost, stored.storePort, stored.peers)
-        }
-        try membership.save(table)
+        // The rest of it may have changed meanwhile.
+        var stored = try Membership.load(table) ?? membership
+        (stored.isSealed, stored.token) = (true, nil)
+        try stored.save(table)
         keys.forgetToken()
         log.notice("every node has a certificate: the shared secret opens nothing any more")
     }

@@ -119,7 +119,9 @@ extension Controller {
         case .some: return try await borrow(address, network, subnet, operation)
         case nil:
             if let holder = view.addresses[network.id]?[address] { throw inUse(address, at: holder.node, operation) }
+            try await requireStore(operation)
             try requireAllHeard(operation)
+            if let holder = view.holder(of: address, in: network) { throw inUse(address, at: holder, operation) }
             try await takeSingle(address, block: block, network.id, operation)
         }
         return address
@@ -161,6 +163,7 @@ extension Controller {
             _ = await wait(within: .seconds(10)) { !$0.takings.contains(key) }
             return true
         }
+        try await requireStore(operation)
         guard view.unheard.isEmpty else { return false }
         let owned = Set((view.blocks[network.id] ?? [:]).keys)
         let seed = fnv1a("\(me.id) \(network.id) \(owned.count)")

@@ -11,13 +11,16 @@ extension Controller {
         var sign: LeaseID?
         var nextLease = 0.0
         while !Task.isCancelled {
-            if isStoreReachable, distrust == nil, !isBringing, view.cluster != nil {
+            if isStoreReachable, distrust == nil, view.cluster != nil {
                 do {
-                    do { try await register() } catch let error as AgentError where error.code == .conflict {
-                        isRefused = true
-                        throw error
+                    // While its part is being brought into a new store it only holds its lease.
+                    if !isBringing {
+                        do { try await register() } catch let error as AgentError where error.code == .conflict {
+                            isRefused = true
+                            throw error
+                        }
+                        isRefused = false
                     }
-                    isRefused = false
                     if bootSeconds() >= nextLease {
                         try await renewLease()
                         nextLease = bootSeconds() + Double(terms.lease) / 4

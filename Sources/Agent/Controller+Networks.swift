@@ -127,7 +127,7 @@ extension Controller {
             mtu = value
         }
         let id = NetworkID(random: UInt128(surroundings.random()) << 64 | UInt128(surroundings.random()))
-        guard let vni = view.freeVNI(base: settings.vniBase) else {
+        guard let vni = view.nextVNI(base: settings.vniBase) else {
             throw AgentError(
                 .full, operation, cause: "no VNI is left from \(settings.vniBase) on", remedy: "remove networks that nobody uses")
         }
@@ -168,7 +168,7 @@ extension Controller {
                         remedy: conflictRemedy)
                 }
             }
-            guard let vni = view.freeVNI(base: settings.vniBase) else { break }
+            guard let vni = view.nextVNI(base: settings.vniBase) else { break }
             network.vni = vni
             let transaction = StoreTransaction(
                 conditions: [

@@ -19,6 +19,7 @@ extension Controller {
     /// Removes a node, by its name or UUID.
     package func removeNode(_ text: String) async throws -> NodeObject {
         let operation = "remove node \(text)"
+        if isBringing { return try await removeMissing(text, operation) }
         try await requireStore(operation)
         let node = try findNode(text, operation)
         guard node.id != me.id else {
@@ -52,6 +53,23 @@ extension Controller {
         }
         log.notice("node removed", metadata: ["node": "\(gone.name)", "id": "\(gone.id)"])
         try await clear(after: [gone.id])
+        return gone
+    }
+
+    /// While this node waits for that one: its part of a new store cannot be brought before.
+    private func removeMissing(_ text: String, _ operation: String) async throws -> NodeObject {
+        var gone = try findNode(text, operation)
+        guard gone.id != me.id else { throw AgentError(.invalid, operation, cause: "it is this node", remedy: "run the command on another one") }
+        gone.removed = wallSeconds()
+        let mark = gone
+        try await alter(StoreKey.node(gone.id)) { (node: NodeObject) in
+            var node = node
+            node.removed = node.removed ?? mark.removed
+            return node
+        }
+        _ = view.set(.node(gone.id, gone))
+        log.notice("node removed", metadata: ["node": "\(gone.name)", "id": "\(gone.id)"])
+        viewChanged()
         return gone
     }
 

@@ -55,8 +55,9 @@ extension Controller {
                 StoreTransaction(operations: [.put(key: StoreKey.node(gone.id), value: try StoredJSON.encode(gone), lease: nil)]))
         }
         let snapshot = try await store.list(prefix: "")
+        if cluster.epoch > viewEpoch { try await bring(into: snapshot, epoch: cluster.epoch) }
         believe(epoch: cluster.epoch)
-        await replaceView(with: snapshot)
+        await replaceView(with: cluster.epoch > 1 ? try await store.list(prefix: "") : snapshot)
         log.notice("the store was accepted as it is", metadata: ["revision": "\(snapshot.revision.number)"])
     }
 
@@ -81,7 +82,7 @@ extension Controller {
         guard identity.epoch >= viewEpoch else {
             return refuse("the store is of epoch \(identity.epoch), which another one replaced (epoch \(viewEpoch))")
         }
-        if identity.epoch > viewEpoch, view.cluster != nil {
+        if identity.epoch > viewEpoch, view.cluster != nil || !local.allocations.isEmpty {
             guard snapshot.entries.contains(where: { $0.key == StoreKey.cluster }) else { return refuse("the store is empty") }
             isBringing = true
             try await bring(into: snapshot, epoch: identity.epoch)
@@ -100,7 +101,7 @@ extension Controller {
         setProblem("store-trust", nil)
         setProblem(Self.epochTopic, nil)
         viewEpoch = epoch
-        if epoch > 1 { me.epoch = epoch }
+        me.epoch = epoch > 1 ? epoch : nil
     }
 
     private static let epochTopic = "store-epoch"
@@ -266,7 +267,10 @@ extension Controller {
 
     /// Commits and waits until the view shows it; nil when a condition failed.
     func commit(_ transaction: StoreTransaction, _ operation: String) async throws -> Revision? {
+        let epoch = viewEpoch
         try await requireStore(operation)
+        // It was made of a view that is over, of a store that was replaced meanwhile.
+        guard viewEpoch == epoch else { return nil }
         do {
             switch try await store.commit(transaction) {
             case .committed(let revision):

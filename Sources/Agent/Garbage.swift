@@ -21,7 +21,8 @@ extension Controller {
                 if allocation.lentTo != nil {
                     // Only by the word of the store, and when no request is left that could still be granted with it.
                     let isAsked = (view.requests[network] ?? [:]).values.contains { $0.owner == me.id && $0.from == allocation.lentTo }
-                    guard isStoreReachable, distrust == nil, isRegistered, !isAsked, view.addresses[network]?[address] == nil else { continue }
+                    guard isStoreReachable, distrust == nil, isRegistered, !isAsked,
+                        allocation.lentTo.map(isHeard) ?? true, view.addresses[network]?[address] == nil else { continue }
                     guard let present = try? await store.list(prefix: StoreKey.address(network, address)).entries,
                         !present.contains(where: { $0.key == StoreKey.address(network, address) }),
                         local.allocations[network]?[address] == allocation

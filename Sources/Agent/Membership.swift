@@ -21,8 +21,10 @@ package struct Membership: Codable, Sendable {
     package var peers: [String]
     /// The node whose agent that is, where the store was taken over by it.
     package var storeNode: String?
-    /// The store was moved by a command: it counts, whatever `--store` says.
+    /// The store was moved by a command: it counts, whatever `--store` said at that time.
     package var isMoved: Bool?
+    /// The address that `--store` gave then.
+    package var givenURL: String?
 
     private static let key = "membership"
 
@@ -54,6 +56,10 @@ package struct Membership: Codable, Sendable {
 
     var secret: ClusterToken? {
         get throws { try isSealed == true ? nil : token.map { try ClusterToken(parsing: $0) } }
+    }
+
+    func names(_ place: StorePlace) -> Bool {
+        storeURL == place.url && (place.url != nil || (storeHost == place.host && storePort == place.port && storeNode == place.node))
     }
 
     /// This node's agent has the embedded store.

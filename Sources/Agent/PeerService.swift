@@ -92,7 +92,7 @@ struct PeerService: Sendable {
         // With etcd's password; what comes here comes over TLS.
         var invitation = ClusterInvitation(
             cluster: cluster, storeHost: host, storePort: port, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeURL: storeURL)
-        invitation.epoch = await controller.viewEpoch
+        invitation.epoch = await access.epoch(controller)
         invitation.storeNode = await (access.isServed ? controller.identity.node : controller.view.cluster?.storeNode)?.description
         return invitation
     }
@@ -105,7 +105,7 @@ struct PeerService: Sendable {
         guard let place = try? StoredJSON.decode(StorePlace.self, request.body), (1...65_535).contains(place.port) else {
             return .text("this is no place of a store", status: 400)
         }
-        if let epoch = place.epoch, await epoch != controller.viewEpoch {
+        if let epoch = place.epoch, await epoch != access.epoch(controller) {
             // From the node itself; of a store that moved to etcd, from whoever moved it.
             guard request.peer?.node == place.node else { return .text("this is another node's to tell", status: 409) }
             return await succession.follow(place) ? .text("followed") : .text("it is not followed", status: 409)

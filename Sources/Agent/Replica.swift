@@ -36,9 +36,15 @@ package final class Replica: Sendable {
     }
     private static let epochKey = "epoch"
 
+    /// At which all of it stands.
+    func revision() throws -> Revision { Revision(try table.value("revision").flatMap { UInt64(String(decoding: $0, as: UTF8.self)) } ?? 0) }
+
     /// All of it, as a store that begins with it takes it.
     func snapshot() throws -> StoreSnapshot {
-        let revision = Revision(try table.value("revision").flatMap { UInt64(String(decoding: $0, as: UTF8.self)) } ?? 0)
+        guard !hasGap.withLock({ $0 }) else {
+            throw AgentError(.storeAway, "read this node's copy of the store", cause: "its last changes could not be written", remedy: "see the log; another node's copy is better")
+        }
+        let revision = try revision()
         let entries = try table.all("item/").map { row in
             StoreEntry(key: String(row.key.dropFirst(5)), value: row.value, created: revision, modified: revision, lease: nil)
         }

@@ -60,16 +60,19 @@ package enum ResetProgram {
 
     /// Without its authority no certificate of the cluster is renewed, and without its store nothing is.
     private static func expectNoDependents(_ table: LocalTable, _ files: StateDirectory) throws {
-        guard try files.read(Signer.file) != nil, let me = try? NodeID.kept(in: table) else { return }
+        let servesStore = try Membership.load(table)?.servesStore ?? false
+        guard let me = try? NodeID.kept(in: table) else { return }
+        let hasAuthority = try files.read(Signer.file) != nil
+        guard servesStore || hasAuthority else { return }
         var view = ClusterView()
         _ = try? Replica(path: files.path("replica.db"), log: Logger(label: "reset")).load(into: &view)
         // Another one may have taken its place.
-        guard view.authority.map({ $0.node == me }) ?? true else { return }
+        guard servesStore || (view.authority.map({ $0.node == me }) ?? true) else { return }
         let others = view.nodes.values.filter { $0.id != me }.map(\.name).sorted()
         guard !others.isEmpty else { return }
         let names = others.prefix(5).joined(separator: ", ") + (others.count > 5 ? " and \(others.count - 5) more" : "")
         throw AgentError(
-            .setup, operation, cause: "this host has the cluster's certificate authority, which \(others.count) other node\(others.count == 1 ? "" : "s") need\(others.count == 1 ? "s" : "") (\(names))",
+            .setup, operation, cause: "this host has the cluster's \(servesStore ? "store" : "certificate authority"), which \(others.count) other node\(others.count == 1 ? "" : "s") need\(others.count == 1 ? "s" : "") (\(names))",
             remedy: "reset those first; or, to leave them without it for ever, add --force")
     }
 

@@ -118,9 +118,12 @@ struct RunningAgent: Sendable {
                 moving: StoreMoving(
                     access: access, succession: succession, files: files, listener: listener, lifetime: Int(configuration.certificateLifetime.components.seconds),
                     announcement: StoreAnnouncement(keys: keys, table: table, log: log)))
+            var localLimits = HTTPLimits()
+            // A backup of a large cluster.
+            (localLimits.bodyBytes, localLimits.allBodiesBytes) = (128 << 20, 256 << 20)
             servers.append(
                 try await HTTPServer.start(
-                    on: .unix(path: configuration.localSocket), handler: local.handler))
+                    on: .unix(path: configuration.localSocket), limits: localLimits, handler: local.handler))
             let driver = DockerDriver(controller: controller)
             let plugin = PluginService(network: driver, addresses: driver, log: output.logger("plugin")) { call, duration, error in
                 metrics.answered(call, duration, failed: error != nil)
@@ -150,7 +153,7 @@ struct RunningAgent: Sendable {
             log.notice("others join with: tulle agent --join \(advertised.http) --token TOKEN (see 'tulle token create')")
         }
         let accept = ForwardAccept(log: log)
-        let announcement = access.isServed ? StoreAnnouncement(keys: keys, table: table, log: log) : nil
+        let announcement = access.isServed ? StoreAnnouncement(keys: keys, table: table, log: log, store: access.embedded) : nil
         let follower = UnderlayFollower(
             selector: configuration.underlay, controller: controller, listener: listener, locator: access.locator,
             table: table, announcement: announcement)
@@ -183,8 +186,9 @@ struct RunningAgent: Sendable {
             goodbye: goodbye)
     }
 
-    func stop() async {
-        try? notifier.stopping()
+    /// - Parameter isForGood: it does not begin anew: the service manager would end what says that it stops.
+    func stop(isForGood: Bool = true) async {
+        if isForGood { try? notifier.stopping() }
         for task in tasks { task.cancel() }
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await listener.stop() }

@@ -37,6 +37,8 @@ enum StoreAccess: Sendable {
     /// A store that was here and is not the cluster's any more stays for people to look at.
     static let formerStore = "store.db.former"
     private static func setAside(_ files: StateDirectory) {
+        guard access(files.path("store.db"), F_OK) == 0 else { return }
+        unlink(files.path(formerStore + "-wal"))
         for suffix in ["-wal", ""] { rename(files.path("store.db" + suffix), files.path(formerStore + suffix)) }
     }
 
@@ -83,6 +85,9 @@ enum StoreAccess: Sendable {
         return store
     }
     var isServed: Bool { embedded != nil }
+
+    /// What this agent tells others: of the store that it serves, although it may not have brought its own part into it yet.
+    func epoch(_ controller: Controller) async -> UInt64 { if let embedded { await embedded.identity().epoch } else { await controller.viewEpoch } }
 
     /// For people.
     var kind: String {

@@ -13,6 +13,8 @@ final class StoreLocator: Sendable {
     private struct State {
         var membership: Membership
         var client: PeerClient
+        /// The host that is remembered in the table.
+        var known: String?
     }
 
     private let state: Mutex<State>
@@ -27,7 +29,7 @@ final class StoreLocator: Sendable {
         guard let address = membership.storeAddress else { return nil }
         expected.withLock { $0 = membership.storeNode }
         let expected = expected
-        state = Mutex(State(membership: membership, client: PeerClient(address, keys: keys, expecting: { expected.withLock { $0 } })))
+        state = Mutex(State(membership: membership, client: PeerClient(address, keys: keys, expecting: { expected.withLock { $0 } }), known: membership.storeHost))
         self.keys = keys
         self.table = table
         self.log = log
@@ -56,6 +58,9 @@ final class StoreLocator: Sendable {
             do {
                 // The rest of it may have changed.
                 var stored = try Membership.load(table) ?? state.membership
+                // A command moved the store elsewhere at this moment.
+                guard stored.storeURL == nil, stored.storeHost == state.known else { return true }
+                state.known = host
                 (stored.storeHost, stored.storePort) = (host, port)
                 try stored.save(table)
             } catch {
@@ -109,6 +114,10 @@ struct StoreAnnouncement: Sendable {
     let keys: PeerKeys
     let table: LocalTable
     let log: Logger
+    /// Of this agent's own store, if it has one.
+    var store: EmbeddedStore?
+
+    func epoch(_ controller: Controller) async -> UInt64 { if let store { await store.identity().epoch } else { await controller.viewEpoch } }
 
     /// Tells every node, unless that was told before. Who does not answer in a few rounds will ask.
     func tell(_ place: StorePlace, to nodes: [HTTPAddress]) async {

@@ -10,6 +10,7 @@ import HTTP
 import LocalAPI
 import Logging
 import Store
+import TLS
 
 /// `GET /v1/replica` between agents: how new a node's copy of the store is. `GET /v1/replica/copy` is the copy, a `StoreSnapshot`.
 struct ReplicaState: Codable, Hashable, Sendable {
@@ -54,6 +55,9 @@ struct StoreMoving: Sendable {
     /// Two nodes that are cut off from each other and both promote must not get the same.
     private static func epoch(after last: UInt64) -> UInt64 { (last / step + 1) * step + .random(in: 1..<step) }
 
+    /// No higher one is believed, nor any higher revision: there must be room for the next.
+    static let mostEpoch: UInt64 = 1 << 50
+
     // MARK: promote
 
     /// This agent serves the store from now on, with what the node knows that was the last to hear of it.
@@ -63,23 +67,35 @@ struct StoreMoving: Sendable {
             throw AgentError(.invalid, operation, cause: "this agent serves the cluster's store", remedy: "run it on another node, when this one is lost")
         }
         try await expectStoreLost(operation)
-        let nodes = await controller.view.nodes.values.filter { $0.id != controller.identity.node }.sorted { $0.name < $1.name }
-        var (best, source, copy) = (try await controller.replicaState(), "this node", try controller.replica.snapshot())
-        var silent: [String] = []
-        for (node, state) in await states(of: nodes) {
-            guard let state, state.cluster == cluster else {
-                silent.append(node.name)
-                continue
-            }
-            guard state.epoch <= best.epoch else {
+        let others = try await askOthers(operation)
+        let silent = others.filter { $0.state == nil }.map(\.node)
+        let mine = try await controller.replicaState()
+        let best = others.filter { $0.state?.epoch == mine.epoch }.max { ($0.state?.revision ?? .zero) < ($1.state?.revision ?? .zero) }
+        var (source, copy) = ("this node", try controller.replica.snapshot())
+        if let best, let state = best.state, state.revision > copy.revision {
+            do { (source, copy) = (best.node.name, try await self.copy(of: best.node)) } catch {
                 throw AgentError(
-                    .conflict, operation, cause: "\(node.name) follows a newer store (epoch \(state.epoch))", remedy: "wait: this node will follow it too; see 'tulle status'")
+                    .storeAway, operation, cause: "\(best.node.name) has the newest copy and does not hand it over: \(error)",
+                    remedy: "try again; without that node's agent the next best copy is taken")
             }
-            guard state.epoch == best.epoch, state.revision > best.revision, let newer = try? await self.copy(of: node) else { continue }
-            (best.revision, source, copy) = (newer.revision, node.name, newer)
         }
-        let report = try await begin(with: copy, after: best.epoch, from: source, operation)
-        return report.with(silent: silent)
+        let report = try await begin(with: copy, after: mine.epoch, from: source, silent: Set(silent.map(\.id)), operation)
+        return report.with(silent: silent.map(\.name))
+    }
+
+    /// How far each other node has got; nil where none answers. None may be further than this one's epoch: then there is a newer store already.
+    private func askOthers(_ operation: String) async throws -> [(node: NodeObject, state: ReplicaState?)] {
+        let nodes = await controller.view.nodes.values.filter { $0.id != controller.identity.node }.sorted { $0.name < $1.name }
+        let epoch = await controller.viewEpoch
+        let all = await states(of: nodes).map { node, state in
+            (node: node, state: state.flatMap { $0.cluster == cluster && max($0.epoch, $0.revision.number) <= Self.mostEpoch ? $0 : nil })
+        }
+        if let ahead = all.first(where: { ($0.state?.epoch ?? 0) > epoch }) {
+            throw AgentError(
+                .conflict, operation, cause: "\(ahead.node.name) follows a newer store (epoch \(ahead.state?.epoch ?? 0))",
+                remedy: "wait: this node will follow it too; or, if that one is lost as well, run the command there")
+        }
+        return all
     }
 
     /// One that answers and is believed is not lost.
@@ -116,12 +132,19 @@ struct StoreMoving: Sendable {
     }
 
     /// Makes this agent's store of that copy; it is served when the agent has begun anew.
-    private func begin(with copy: StoreSnapshot, after last: UInt64, from source: String, _ operation: String) async throws -> StoreMoveReport {
+    ///
+    /// - Parameter silent: nodes that do not answer.
+    private func begin(
+        with copy: StoreSnapshot, after last: UInt64, from source: String, silent: Set<NodeID>, _ operation: String
+    ) async throws -> StoreMoveReport {
+        guard max(last, copy.revision.number, await controller.viewRevision.number) <= Self.mostEpoch else {
+            throw AgentError(.invalid, operation, cause: "the copy's revision or epoch is none", remedy: "take another copy")
+        }
         let identity = StoreIdentity(cluster: cluster, epoch: Self.epoch(after: last))
         let me = controller.identity.node
         var entries = try renewed(copy, identity, storeNode: me, operation)
-        if await controller.view.authority?.node != me {
-            // Its key is lost with its host; what it signed is good until it ends.
+        if await isAuthorityLost(ClusterView(copy), silent) {
+            // What the lost one signed is good until it ends.
             let object = try newAuthority(operation)
             entries = try entries.map { try Self.retired($0) }
             entries.append(Self.entry(StoreKey.authority(object.fingerprint), try StoredJSON.encode(object)))
@@ -138,9 +161,20 @@ struct StoreMoving: Sendable {
         return StoreMoveReport(cluster: cluster, epoch: identity.epoch, revision: copy.revision.number, source: source, place: "this node")
     }
 
-    /// The entries as the next epoch begins with them: nobody has shown a sign of life in it.
+    /// Its key is where nobody answers, or is not where the copy says.
+    private func isAuthorityLost(_ copy: ClusterView, _ silent: Set<NodeID>) async -> Bool {
+        guard let authority = copy.authority, let node = await controller.view.nodes[authority.node] else { return true }
+        guard node.id == controller.identity.node else { return silent.contains(node.id) || copy.cluster?.storeNode == node.id }
+        return (try? Signer.load(files, cluster: cluster, lifetime: lifetime))??.authority.certificate.fingerprintText != authority.fingerprint
+    }
+
+    /// The entries as the next epoch begins with them: nobody has shown a sign of life in it, or brought anything.
     private func renewed(_ copy: StoreSnapshot, _ identity: StoreIdentity, storeNode: NodeID?, _ operation: String) throws -> [StoreEntry] {
         try copy.entries.filter { !$0.key.hasPrefix(StoreKey.alive) }.map { entry in
+            if entry.key.hasPrefix(StoreKey.nodes), var node = try? StoredJSON.decode(NodeObject.self, entry.value), node.epoch != nil {
+                node.epoch = nil
+                return Self.entry(entry.key, try StoredJSON.encode(node, over: entry.value))
+            }
             guard entry.key == StoreKey.cluster else { return entry }
             var object = try StoredJSON.decode(ClusterObject.self, entry.value)
             guard object.id == cluster, object.isSealed == true else {
@@ -236,12 +270,19 @@ struct StoreMoving: Sendable {
             throw AgentError(.conflict, operation, cause: "this agent serves the cluster's store, and it is sound", remedy: "an import replaces a store that is lost or damaged")
         }
         try await expectStoreLost(operation)
+        let silent = Set(try await askOthers(operation).filter { $0.state == nil }.map(\.node.id))
+        // A token that was revoked or used since would open the cluster again.
+        let entries = backup.entries.filter { !$0.key.hasPrefix(StoreKey.tokens) }
+        guard Set(entries.map(\.key)).count == entries.count, max(backup.epoch, backup.revision) <= Self.mostEpoch else {
+            throw AgentError(.invalid, operation, cause: "the file has a key twice, or its revision or epoch is none", remedy: "take another one")
+        }
         let copy = StoreSnapshot(
-            revision: Revision(backup.revision), entries: backup.entries.map { Self.entry($0.key, Array($0.value.utf8)) }.sorted { $0.key < $1.key })
+            revision: Revision(backup.revision), entries: entries.map { Self.entry($0.key, Array($0.value.utf8)) }.sorted { $0.key < $1.key })
+        _ = try renewed(copy, StoreIdentity(cluster: cluster, epoch: 1), storeNode: nil, operation)
         let last = max(backup.epoch, await controller.viewEpoch)
         guard case .external(let etcd, let location) = access else {
             await access.embedded?.close()
-            return try await begin(with: copy, after: last, from: "the file", operation)
+            return try await begin(with: copy, after: last, from: "the file", silent: silent, operation)
         }
         // etcd answers, and is empty.
         let identity = StoreIdentity(cluster: cluster, epoch: Self.epoch(after: last))
@@ -277,7 +318,7 @@ struct StoreMoving: Sendable {
                 membership.storeURL = url
                 (membership.storeHost, membership.storePort, membership.storeNode) = (nil, nil, nil)
             }
-            let silent = await announcement.tellAtOnce(place, controller.otherAgents(), rounds: 3)
+            let silent = await announcement.tellAtOnce(place, controller.otherAgents(), rounds: 1)
             let names = await controller.names(of: silent)
             succession.beginAnew()
             return StoreMoveReport(
@@ -365,7 +406,9 @@ extension [StoreEntry] {
 }
 
 extension Controller {
-    func replicaState() throws -> ReplicaState { ReplicaState(cluster: expectedCluster, epoch: try replica.epoch(), revision: viewRevision) }
+    func replicaState() throws -> ReplicaState {
+        ReplicaState(cluster: expectedCluster, epoch: try replica.epoch(), revision: try replica.revision())
+    }
 
     func names(of agents: [HTTPAddress]) -> [String] {
         let all = Set(agents.map(\.description))

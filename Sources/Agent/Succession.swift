@@ -60,20 +60,22 @@ final class Succession: Sendable {
 
     /// Follows the store to that place if it is the cluster's, of a higher epoch than the one known here.
     func follow(_ place: StorePlace) async -> Bool {
-        guard let epoch = place.epoch, await epoch > controller.viewEpoch, let node = place.node, NodeID(node) != nil,
-            node != controller.identity.node.description || place.url != nil
+        guard let epoch = place.epoch, epoch <= StoreMoving.mostEpoch, await epoch > controller.viewEpoch,
+            place.url != nil || (place.node.map { NodeID($0) != nil && $0 != controller.identity.node.description } ?? false)
         else { return false }
+        // Followed already; what this node holds is being brought there.
+        if let present = try? Membership.load(table), present.isMoved == true, present.names(place) { return true }
         guard isFollowing.withLock({ isBusy in
             defer { isBusy = true }
             return !isBusy
         }) else { return false }
         defer { isFollowing.withLock { $0 = false } }
         do {
-            guard try await identity(place, node) == StoreIdentity(cluster: cluster, epoch: epoch) else { return false }
+            guard try await identity(place) == StoreIdentity(cluster: cluster, epoch: epoch) else { return false }
             try remember { membership in
                 membership.storeURL = place.url
                 (membership.storeHost, membership.storePort) = place.url == nil ? (place.host, place.port) : (nil, nil)
-                membership.storeNode = place.url == nil ? node : nil
+                membership.storeNode = place.url == nil ? place.node : nil
             }
         } catch {
             log.warning("a new store was told of and cannot be followed", metadata: ["place": "\(place.address)", "error": "\(error)"])
@@ -84,9 +86,9 @@ final class Succession: Sendable {
         return true
     }
 
-    private func identity(_ place: StorePlace, _ node: String) async throws -> StoreIdentity {
+    private func identity(_ place: StorePlace) async throws -> StoreIdentity {
         if let url = place.url { return try await StoreAccess.etcd(try EtcdLocation(parsing: url), configuration).identity() }
-        return try await RemoteStore(PeerClient(place.address, keys: keys, expecting: { node }), timeout: .seconds(3)).identity()
+        return try await RemoteStore(PeerClient(place.address, keys: keys, expecting: { place.node }), timeout: .seconds(3)).identity()
     }
 
     /// The agent begins anew, after the answers that are on their way.
@@ -103,26 +105,27 @@ final class Succession: Sendable {
         guard var membership = try Membership.load(table) else { return }
         change(&membership)
         membership.isMoved = true
+        if case .etcd(let url) = configuration.store { membership.givenURL = url } else { membership.givenURL = nil }
         try membership.save(table)
     }
 
-    /// Asks, until cancelled: for who serves the store four times a minute, else while it is away.
+    /// Asks, until cancelled: for who serves the store four times a minute; else while it is away, and every other minute one node: an etcd
+    /// that is back may have been replaced.
     func run(_ access: StoreAccess, _ announcement: StoreAnnouncement?, _ listener: PeerListener) async {
         var pause = Duration.seconds(2)
         while !Task.isCancelled {
-            if !access.isServed {
-                guard await controller.waitForStore(toBeAway: true, within: .seconds(60)) else {
-                    pause = .seconds(2)
-                    continue
-                }
-            }
-            for invitation in await invitations(of: await controller.otherAgents().shuffled().prefix(access.isServed ? 3 : 6)) {
+            let isAway = access.isServed ? true : await controller.waitForStore(toBeAway: true, within: .seconds(120))
+            for invitation in await invitations(of: await controller.otherAgents().shuffled().prefix(access.isServed ? 3 : isAway ? 6 : 1), access) {
                 if await follow(StorePlace(invitation)) { return }
+            }
+            guard isAway else {
+                pause = .seconds(2)
+                continue
             }
             if let announcement {
                 // They may be of the other side of a cut that is over, and know nothing.
                 let unheard = await controller.unheardAgents()
-                let place = StorePlace(await listener.advertised, epoch: await controller.viewEpoch, node: controller.identity.node)
+                let place = StorePlace(await listener.advertised, epoch: await access.epoch(controller), node: controller.identity.node)
                 _ = await announcement.tellAtOnce(place, unheard, rounds: 1)
             }
             if access.isServed {
@@ -135,10 +138,21 @@ final class Succession: Sendable {
         }
     }
 
-    private func invitations(of agents: ArraySlice<HTTPAddress>) async -> [ClusterInvitation] {
-        let keys = self.keys
+    private func invitations(of agents: ArraySlice<HTTPAddress>, _ access: StoreAccess) async -> [ClusterInvitation] {
+        let (keys, controller) = (self.keys, self.controller)
         return await withTaskGroup(of: ClusterInvitation?.self) { group in
-            for agent in agents { group.addTask { try? await Joining.invitation(PeerClient(agent, keys: keys), timeout: .seconds(2)) } }
+            for agent in agents {
+                group.addTask {
+                    do { return try await Joining.invitation(PeerClient(agent, keys: keys), timeout: .seconds(2)) } catch {
+                        // Whose store is its own hears it from nobody else.
+                        if let error = error as? StoreError, error.code == .removed {
+                            await controller.learnRemoval()
+                            await access.embedded?.freeze("this node was removed from the cluster")
+                        }
+                        return nil
+                    }
+                }
+            }
             return await group.reduce(into: []) { if let invitation = $1 { $0.append(invitation) } }
         }
     }

@@ -10,7 +10,7 @@ package struct LocalClient: Sendable {
     /// - Parameter socket: the path of the agent's unix socket.
     package init(socket: String, timeout: Duration = .seconds(10)) {
         var limits = HTTPClient.Limits()
-        limits.bodyBytes = 64 << 20
+        limits.bodyBytes = 128 << 20
         client = HTTPClient(.unix(path: socket), limits: limits)
         self.socket = socket
         self.timeout = timeout

@@ -181,4 +181,141 @@ struct EpochTests {
         }
         await cluster.end()
     }
+
+    @Test("a single address inside another's block is not given again while its owner is away")
+    func single() async throws {
+        var (cluster, nodes) = try await TestCluster.of(3)
+        let shop = try await nodes[0].createNetwork("shop", subnet: "10.32.0.0/28", ipam: ["tulle.block-size": "29"])
+        try await eventually { await nodes[2].controller.view.network(name: "shop") != nil }
+        let network = try #require(await nodes[0].controller.view.network(name: "shop"))
+        let mirror3 = try await nodes[2].createNetwork("shop", subnet: network.subnets[0].prefix.description, ipam: network.addressOptions)
+        let copy = try await cluster.store.list(prefix: "")
+        await cluster.stop(nodes[1])
+        // H3 takes a fixed address in each of the two blocks, then H1 takes a block with one of them in it.
+        let fixed = try await nodes[2].run("c1", on: mirror3, address: IPAddress("10.32.0.3")!)
+        let fixed2 = try await nodes[2].run("c2", on: mirror3, address: IPAddress("10.32.0.11")!)
+        try await eventually { await nodes[0].controller.view.addresses[network.id]?.count == 2 }
+        let first = try await nodes[0].run("a1", on: shop)
+        #expect(![fixed, fixed2].contains(first))
+        await cluster.stop(nodes[0]); await cluster.stop(nodes[2])
+        nodes = []
+        try await cluster.store.succeed(with: copy, epoch: 2_000_001)
+        let one = try await cluster.startAgain(1)
+        try await follow(2_000_001, one)
+        try await eventually { await one.controller.isRegistered }
+        #expect(await !one.controller.view.unheard.isEmpty)
+        var given: Set<IPAddress> = [first]
+        for i in 0..<5 { if let a = try? await one.run("x\(i)", on: shop) { #expect(given.insert(a).inserted) } }
+        #expect(!given.contains(fixed) && !given.contains(fixed2), "given \(given.sorted()) while h3 has \(fixed), \(fixed2)")
+        await cluster.end()
+    }
+
+    @Test("a lent address is not taken back while its borrower is away")
+    func lent() async throws {
+        var (cluster, nodes) = try await TestCluster.of(2)
+        let shop = try await nodes[0].createNetwork("shop", subnet: "10.32.0.0/28", ipam: ["tulle.block-size": "28"])
+        try await eventually { await nodes[1].controller.view.network(name: "shop") != nil }
+        let network = try #require(await nodes[0].controller.view.network(name: "shop"))
+        let mirror = try await nodes[1].createNetwork("shop", subnet: network.subnets[0].prefix.description, ipam: network.addressOptions)
+        _ = try await nodes[0].run("a1", on: shop)
+        let copy = try await cluster.store.list(prefix: "")
+        let lent = try await nodes[1].run("b1", on: mirror)
+        try await eventually { await nodes[0].controller.view.addresses[network.id]?[lent] != nil }
+        await cluster.stop(nodes[1]); await cluster.stop(nodes[0])
+        nodes = []
+        try await cluster.store.succeed(with: copy, epoch: 2_000_001)
+        let one = try await cluster.startAgain(1)
+        try await follow(2_000_001, one)
+        try await eventually { await one.controller.isRegistered }
+        let note = await one.controller.local.allocations[network.id]?[lent]
+        #expect(note?.lentTo != nil)
+        #expect(await one.controller.view.addresses[network.id]?[lent] != nil, "the store does not know that \(lent) is lent: the sweep frees it 60 s after it was lent")
+        await cluster.end()
+    }
+
+    @Test("a node that the copy does not know, and that was removed, stays removed")
+    func removedUnknown() async throws {
+        let (cluster, nodes) = try await TestCluster.of(2)
+        let copy = try await cluster.store.list(prefix: "")
+        let three = try await cluster.start(3)
+        try await three.ready()
+        let id = three.controller.identity.node
+        try await eventually { await nodes[0].controller.view.nodes[id] != nil }
+        await cluster.stop(three)
+        var gone = try #require(await nodes[0].controller.view.nodes[id])
+        gone.removed = 1
+        _ = try await cluster.store.commit(
+            StoreTransaction(operations: [.put(key: StoreKey.node(id), value: try StoredJSON.encode(gone), lease: nil)]))
+        for node in nodes { try await eventually { await node.controller.view.removed[id] != nil } }
+        try await cluster.store.succeed(with: copy, epoch: 2_000_001)
+        try await follow(2_000_001, nodes[0], nodes[1])
+        #expect(await nodes[0].controller.view.removed[id] != nil, "removed stays removed")
+        await cluster.end()
+    }
+
+    @Test("a name that was taken again after the copy was made is the later network's", arguments: 0..<6)
+    func again(_ round: Int) async throws {
+        let (cluster, nodes) = try await TestCluster.of(1)
+        let old = try await nodes[0].createNetwork("shop", subnet: "10.32.0.0/16")
+        let copy = try await cluster.store.list(prefix: "")
+        try await nodes[0].controller.deleteNetwork(old)
+        let new = try await nodes[0].createNetwork("shop", subnet: "10.32.0.0/16", dockerID: "docker-again")
+        let id = try #require(await nodes[0].controller.view.network(name: "shop")).id
+        let a = try await nodes[0].run("a1", on: new)
+        _ = a
+        try await cluster.store.succeed(with: copy, epoch: 2_000_001)
+        try await follow(2_000_001, nodes[0])
+        #expect(await nodes[0].controller.view.networks[id]?.state == .active)
+        await cluster.end()
+    }
+
+    @Test("a node that joined after the copy was made is waited for, and its addresses are given to nobody")
+    func unknownNode() async throws {
+        var (cluster, nodes) = try await TestCluster.of(2)
+        let shop = try await nodes[0].createNetwork("shop", subnet: "10.32.0.0/28", ipam: ["tulle.block-size": "29"])
+        let network = try #require(await nodes[0].controller.view.network(name: "shop"))
+        let copy = try await cluster.store.list(prefix: "")
+        let three = try await cluster.start(3)
+        try await three.ready()
+        try await eventually { await three.controller.view.network(name: "shop") != nil }
+        let mirror3 = try await three.createNetwork("shop", subnet: network.subnets[0].prefix.description, ipam: network.addressOptions)
+        let late = try await three.run("c1", on: mirror3)
+        try await eventually { await (nodes[0].controller.view.blocks[network.id] ?? [:]).count == 1 }
+        try await eventually { await nodes[0].controller.view.nodes.count == 3 }
+        // Only h3's agent is away; h1 and h2 know of it and its block.
+        await cluster.stop(three)
+        try await cluster.store.succeed(with: copy, epoch: 2_000_001)
+        try await follow(2_000_001, nodes[0], nodes[1])
+        try await eventually { await nodes[0].controller.isRegistered }
+        var given: [IPAddress] = []
+        for i in 0..<12 { if let a = try? await nodes[0].run("x\(i)", on: shop) { given.append(a) } else { break } }
+        #expect(!given.contains(late), "given \(given) while h3 has \(late)")
+        await cluster.end()
+    }
+
+    @Test("who has a block that a removed node had in the copy keeps it")
+    func removedOwner() async throws {
+        let (cluster, nodes) = try await TestCluster.of(2)
+        let shop = try await nodes[0].createNetwork("shop", subnet: "10.32.0.0/28", ipam: ["tulle.block-size": "29"])
+        let network = try #require(await nodes[0].controller.view.network(name: "shop"))
+        try await eventually { await nodes[1].controller.view.network(name: "shop") != nil }
+        let mirror = try await nodes[1].createNetwork("shop", subnet: network.subnets[0].prefix.description, ipam: network.addressOptions)
+        _ = try await nodes[1].run("b1", on: mirror)
+        let two = nodes[1].controller.identity.node
+        let block = try #require(await nodes[1].controller.view.blocks(of: network.id, owner: two).first)
+        try await eventually { await nodes[0].controller.view.blocks[network.id]?[block]?.node == two }
+        let copy = try await cluster.store.list(prefix: "")
+        await cluster.stop(nodes[1])
+        var gone = try #require(await nodes[0].controller.view.nodes[two])
+        gone.removed = 1
+        _ = try await cluster.store.commit(
+            StoreTransaction(operations: [.put(key: StoreKey.node(two), value: try StoredJSON.encode(gone), lease: nil)]))
+        let one = nodes[0].controller.identity.node
+        try await eventually { await nodes[0].controller.view.blocks[network.id]?[block] == nil }
+        for i in 0..<9 { _ = try? await nodes[0].run("x\(i)", on: shop) }
+        try #require(await nodes[0].controller.view.blocks[network.id]?[block]?.node == one)
+        try await cluster.store.succeed(with: copy, epoch: 2_000_001)
+        try await follow(2_000_001, nodes[0])
+        await cluster.end()
+    }
 }

@@ -108,6 +108,8 @@ private struct JournalFile: ~Copyable {
                 revision: contents.revision, lastLease: contents.lastLease,
                 revisions: [RevisionChanges(revision: contents.revision, changes: contents.entries.map { .put($0) })]),
             hook: { _ in })
+        // All of it into the one file that gets the name.
+        try file.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     }
 
     static func open(path: String, create: Bool, maximumBytes: Int, first contents: JournalContents? = nil) throws -> JournalFile {
