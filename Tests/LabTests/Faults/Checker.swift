@@ -1,6 +1,6 @@
-/// Knows every container of every engine, every allocation of the store and every row of the kernels, and says where they contradict each other: nothing, when all is
-/// well. (S1: one address, one container, and the address is its node's; S2: what was acknowledged is there; S3: the kernels hold what
-/// the store says.)
+/// Knows every container of every engine, every allocation of the store and every row of the kernels, and says where they
+/// contradict each other: nothing, when all is well. (S1: one address, one container, and the address is its node's; S2: what
+/// was acknowledged is there; S3: the kernels hold what the store says.)
 import Addressing
 import Agent
 import Fabric

@@ -1,4 +1,5 @@
-/// The embedded store, on the first host: it comes back as it was long ago, empty, as another cluster's, or its disk is full; its history is too short for who was away.
+/// The embedded store, on the first host: it comes back as it was long ago, empty, as another cluster's, or its disk is full;
+/// its history is too short for who was away.
 ///
 /// `Saved` keeps copies of its file beside it.
 import Agent

@@ -1,4 +1,5 @@
-/// etcd as the store, with a member on each host: members die or stand still, one is replaced, the history is compacted, the disk is full, or it comes back as something else.
+/// etcd as the store, with a member on each host: members die or stand still, one is replaced, the history is compacted, the
+/// disk is full, or it comes back as something else.
 import Agent
 import Fabric
 import FoundationEssentials

@@ -1,5 +1,5 @@
-/// The embedded store is lost with its host, and another node takes it over (`tulle store promote`); then the former host comes back, follows, and takes it again,
-/// when the other one is lost.
+/// The embedded store is lost with its host, and another node takes it over (`tulle store promote`); then the former host comes
+/// back, follows, and takes it again, when the other one is lost.
 import LocalAPI
 import TestKit
 import Testing
