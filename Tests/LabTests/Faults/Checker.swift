@@ -98,7 +98,8 @@ struct Checker: Sendable {
         docker -H unix:///run/docker.sock network ls --filter driver=tulle --format 'engine network {{.Name}}' || exit
         ids=$(docker -H unix:///run/docker.sock ps -q --no-trunc) || exit
         [ -z "$ids" ] || docker -H unix:///run/docker.sock inspect -f \
-        '{{$c := .Name}}{{range $n, $e := .NetworkSettings.Networks}}engine endpoint {{$c}} {{$n}} {{$e.EndpointID}} {{$e.MacAddress}} {{$e.IPAddress}} {{$e.GlobalIPv6Address}}
+        '{{$c := .Name}}{{range $n, $e := .NetworkSettings.Networks}}engine endpoint {{$c}} {{$n}} {{$e.EndpointID}} \
+        {{$e.MacAddress}} {{$e.IPAddress}} {{$e.GlobalIPv6Address}}
         {{end}}' $ids
         """
 

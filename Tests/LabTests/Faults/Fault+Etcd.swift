@@ -52,7 +52,7 @@ extension Fault {
 
     /// While an agent stands still and hears nothing.
     private static let compacted = Fault(
-        name: "etcd-compacted", stores: [.etcd], parts: [.host(2), .store], refuses: [2], lasts: .seconds(1), within: .seconds(20), isShort: true,
+        name: "etcd-compacted", stores: [.etcd], parts: [.host(2), .store], refuses: [2], lasts: .seconds(1), within: .seconds(20),
         inject: { scene in
             try h2.stop("agent", "STOP")
             for round in 0..<3 { try await scene.truth.commit(DeadNodes.leases(count: 100, UInt64(round))) }
@@ -62,7 +62,7 @@ extension Fault {
         heal: { _ in try h2.stop("agent", "CONT") })
 
     private static let etcdFull = Fault(
-        name: "etcd-disk-full", stores: [.etcd], parts: [.store], refuses: [1, 2, 3], lasts: .seconds(4), within: .seconds(30), isShort: true,
+        name: "etcd-disk-full", stores: [.etcd], parts: [.store], refuses: [1, 2, 3], lasts: .seconds(4), within: .seconds(30),
         inject: { scene in try await Members.fill(scene) },
         meanwhile: { _ in
             let refusal = try h2.dockerRefuses("network create -d tulle --ipam-driver tulle --subnet 10.98.0.0/24 never")

@@ -9,7 +9,6 @@ extension Fault {
 
     private static let promoted = Fault(
         name: "store-promoted", stores: [.embedded], parts: [.host(1), .host(2), .store], refuses: [1, 2, 3], lasts: .seconds(4), within: .seconds(60),
-        isShort: true,
         inject: { _ in
             try h1.stopAgent("KILL")
             try h2.tulle("store promote")
