@@ -8,12 +8,6 @@ import Glibc
 import Logging
 import Store
 
-/// CLOCK_BOOTTIME in seconds.
-package func bootSeconds() -> Double { Double(EmbeddedStore.bootTime()) / 1e9 + AgentClock.shift.boot }
-
-/// Seconds since 1970.
-package func wallSeconds() -> Int { time(nil) + AgentClock.shift.wall }
-
 package enum AgentClock {
     package static let variable = "TULLE_TEST_CLOCK"
     static let word = "tulle-test-clock"

@@ -52,12 +52,10 @@ actor CertificateKeeper {
         }
     }
 
-    /// Believes the authorities of the record: when another one signs, nodes have certificates of both for a time.
+    /// Believes authorities that took over: for a time nodes have certificates of both.
     private func trust() async throws {
         guard var new = credentials else { return }
-        let known = try await controller.view.authorities.values.sorted { $0.fingerprint < $1.fingerprint }.map { try Certificate(pem: $0.certificate) }
-        guard !known.isEmpty, let own = new.authorities.first else { return }
-        new.authorities = [own] + known.filter { $0.publicKey != own.publicKey }
+        new.authorities = await controller.belief().extend(new.authorities)
         guard new.authorities.map(\.fingerprintText) != credentials?.authorities.map(\.fingerprintText) else { return }
         try keys.set(new.contexts(membership.cluster))
         try new.save(files)
@@ -71,15 +69,23 @@ actor CertificateKeeper {
     }
 
     private func keep() async throws {
-        if credentials?.isDue(at: wallSeconds()) ?? true { try await renew() }
+        let issuer = credentials?.authorities.first?.fingerprintText
+        let isSuperseded = if let issuer { await controller.isSuperseded(issuer) } else { false }
+        if isSuperseded || credentials?.isDue(at: wallSeconds()) ?? true { try await renew() }
         if let tls = try keys.server(log) { try await listener.secure(tls) }
-        await controller.setFingerprint(credentials?.certificate.fingerprintText, authority: credentials?.authorities.first?.fingerprintText)
+        await controller.setTrust(
+            credentials?.certificate.fingerprintText, authority: credentials?.authorities.first?.fingerprintText,
+            believed: try credentials?.authorities.map { try $0.pem() } ?? [])
     }
 
     /// By this node's own authority, or by the one that has it.
     private func renew() async throws {
         let (id, name) = await (controller.me.id, controller.me.name)
-        if let signer = await activeSigner() { return try adopt(try signer.credentials(node: id.description, name: name)) }
+        if let signer = await activeSigner() {
+            var new = try signer.credentials(node: id.description, name: name)
+            new.authorities += (credentials?.authorities ?? []).filter { $0.publicKey != signer.authority.certificate.publicKey }
+            return try adopt(new)
+        }
         guard let (node, address) = await controller.authorityPlace() else {
             // A cluster of version 0.1 has none.
             guard credentials != nil else { return }
@@ -173,8 +179,9 @@ extension Controller {
     /// UUIDs, as certificates have them.
     func removedNodes() -> Set<String> { Set(view.removed.keys.map(\.description)) }
 
-    func setFingerprint(_ fingerprint: String?, authority: String?) {
+    func setTrust(_ fingerprint: String?, authority: String?, believed: [String]) {
         shownAuthority = authority
+        self.believed = believed
         guard me.fingerprint != fingerprint else { return }
         me.fingerprint = fingerprint
         viewChanged()

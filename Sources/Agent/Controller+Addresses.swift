@@ -24,6 +24,14 @@ extension Controller {
         }
         guard let subnet = subnet(ofPool: poolID, in: network) else { throw unknownPool(poolID, "give an address") }
         let address = try await allocate(network, subnet, wanted)
+        // Another request for it may have been answered while this one waited for the store.
+        guard local.allocations[network.id]?[address]?.endpoint == nil,
+            giving.insert(AddressKey(network: network.id, address: address)).inserted
+        else {
+            throw AgentError(
+                .conflict, "give address \(address) on network \(network.displayName)", cause: "another container that is being started has it",
+                remedy: "choose another address, or try again in a minute")
+        }
         // One container, one address: the subnet is reached through the gateway.
         return InterfaceAddress(address, length: address.family.width)
     }
@@ -194,7 +202,7 @@ extension Controller {
         let deadline = ContinuousClock.now + .seconds(15)
         for block in asked where .now < deadline {
             guard let owner = owned[block]?.node else { continue }
-            let name = "\(me.id)-\(String(UInt64.random(in: .min ... .max), radix: 16))"
+            let name = "\(me.id)-\(String(surroundings.random(), radix: 16))"
             let key = StoreKey.request(network.id, name)
             openRequests.insert(name)
             defer { openRequests.remove(name) }
@@ -345,5 +353,6 @@ extension Controller {
         }
         guard local.allocations[network]?[address] == present else { return }
         try local.removeAllocation(address, in: network)
+        giving.remove(AddressKey(network: network, address: address))
     }
 }

@@ -141,10 +141,21 @@ extension Controller {
     }
 
     private func suspicion(of changes: [StoreChange]) -> String? {
-        for case .delete(let key, _) in changes {
+        // A watch that was held up brings a tombstone and its end together.
+        var buried: Set<NetworkID> = []
+        for change in changes {
+            let key: String
+            switch change {
+            case .put(let entry):
+                guard entry.key.hasPrefix(StoreKey.networks), case .network(let id, let network?)? = try? ClusterView.Object(key: entry.key, value: entry.value)
+                else { continue }
+                if network.state == .active { buried.remove(id) } else { buried.insert(id) }
+                continue
+            case .delete(let deleted, _): key = deleted
+            }
             if key == StoreKey.cluster, view.cluster != nil { return "the cluster's object was deleted from the store" }
             guard case .network(let id, nil)? = try? ClusterView.Object(key: key, value: nil) else { continue }
-            if let network = view.networks[id], network.state == .active {
+            if let network = view.networks[id], network.state == .active, !buried.contains(id) {
                 return "network \(network.displayName) was deleted from the store without a tombstone"
             }
         }

@@ -72,22 +72,22 @@ package struct LocalState: Sendable {
 
     private let table: LocalTable
 
+    /// - Parameter now: CLOCK_BOOTTIME seconds.
     /// - Throws: `AgentError` for a row that is not what it should be.
-    package init(_ table: LocalTable) throws {
-        do { try self.init(reading: table) } catch let error as DecodingError {
+    package init(_ table: LocalTable, now: Double) throws {
+        do { try self.init(reading: table, now: now) } catch let error as DecodingError {
             throw AgentError(
                 .setup, "read agent.db in the state directory", cause: "a row of it is not understood (\(error))",
                 remedy: "a newer version may have written it: start that one; or, if the file is damaged, restore it from a backup")
         }
     }
 
-    private init(reading table: LocalTable) throws {
+    private init(reading table: LocalTable, now: Double) throws {
         self.table = table
         for (_, value) in try table.all("engine/") {
             let item = try StoredJSON.decode(BoundNetwork.self, value)
             engineNetworks[item.dockerID] = item
         }
-        let now = bootSeconds()
         for (_, value) in try table.all("pool/") {
             var item = try StoredJSON.decode(Pool.self, value)
             // The clock began again if the machine did.

@@ -167,7 +167,7 @@ struct PeerService: Sendable {
     /// The one that signs, and those whose certificates have not all ended.
     private func authorities(_ signer: Signer) async throws -> [String] {
         let own = try signer.authority.certificate.pem()
-        return [own] + (await controller.view.authorities.values.map(\.certificate).filter { $0 != own }.sorted())
+        return [own] + (await controller.believed.filter { $0 != own })
     }
 
     /// To the node that has the authority; the token is what counts, whoever carries it. Only once, only for who has a token by this node's own record,

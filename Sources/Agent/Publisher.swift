@@ -139,13 +139,16 @@ extension Controller {
                 let key = BlockKey(network: network.id, prefix: block)
                 if !local.blocksGoing.contains(key) { try local.setGoing(key, true) }
             }
-            // Who is away has yet to learn of it.
-            let isKnownToAll = view.alive.isSuperset(of: view.nodes.keys)
+            // Who is away has yet to learn of it, and the clock of whoever removed it, or ours, may be wrong.
+            let since = removedSince[network.id] ?? bootSeconds()
+            removedSince[network.id] = since
+            let isKnownToAll = view.alive.isSuperset(of: view.nodes.keys) && bootSeconds() - since > Self.unboundSeconds
             let isForgotten = network.removed.map { wallSeconds() - $0 > terms.forgetAfter } ?? false
-            if isForgotten, isKnownToAll, (view.blocks[network.id] ?? [:]).isEmpty {
+            if isForgotten, isKnownToAll, (view.blocks[network.id] ?? [:]).isEmpty, (view.endpoints[network.id] ?? [:]).isEmpty {
                 operations.append(.delete(key: StoreKey.network(network.id)))
             }
         }
+        removedSince = removedSince.filter { view.networks[$0.key]?.state == .removed }
         return operations
     }
 }

@@ -3,7 +3,7 @@ import Dispatch
 import Fabric
 import Glibc
 package import Logging
-import Store
+package import Store
 import Synchronization
 
 package final class Replica: Sendable {
@@ -12,8 +12,11 @@ package final class Replica: Sendable {
     /// Changes could not be written: later ones must not follow them, for the copy stands at one revision.
     private let hasGap = Mutex(false)
 
-    package init(path: String, log: Logger) throws {
-        table = try LocalTable(path: path)
+    package convenience init(path: String, log: Logger) throws { self.init(try LocalTable(path: path), log: log) }
+
+    /// - Parameter table: that nobody else has.
+    package init(_ table: LocalTable, log: Logger) {
+        self.table = table
         self.log = log
     }
 

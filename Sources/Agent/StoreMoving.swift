@@ -122,9 +122,8 @@ struct StoreMoving: Sendable {
         var entries = try renewed(copy, identity, storeNode: me, operation)
         if await controller.view.authority?.node != me {
             // Its key is lost with its host; what it signed is good until it ends.
-            let signer = try Signer.make(files, cluster: cluster, lifetime: lifetime)
+            let object = try newAuthority(operation)
             entries = try entries.map { try Self.retired($0) }
-            let object = try signer.object(me)
             entries.append(Self.entry(StoreKey.authority(object.fingerprint), try StoredJSON.encode(object)))
         }
         let revision = Revision(max(copy.revision, await controller.viewRevision).number + Self.step)
@@ -180,8 +179,7 @@ struct StoreMoving: Sendable {
             throw AgentError(.invalid, operation, cause: "this node is where it is: it has it", remedy: "run it on another node, when this one is lost")
         }
         let entries = try await access.store.list(prefix: StoreKey.authorities).entries
-        let signer = try Signer.make(files, cluster: cluster, lifetime: lifetime)
-        let object = try signer.object(me)
+        let object = try newAuthority(operation)
         let old = try entries.map { ($0, try Self.retired($0)) }.filter { $0.0 != $0.1 }
         let transaction = StoreTransaction(
             conditions: old.map { .unchanged(key: $0.0.key, since: $0.0.modified) },
@@ -193,6 +191,17 @@ struct StoreMoving: Sendable {
         succession.log.notice("this node has the cluster's certificate authority now", metadata: ["fingerprint": "\(object.fingerprint)"])
         succession.beginAnew()
         return AuthorityReport(node: await controller.me.name, fingerprint: object.fingerprint)
+    }
+
+    /// With this node's word for it, by which the others believe it.
+    private func newAuthority(_ operation: String) throws -> AuthorityObject {
+        guard let credentials = try Credentials.load(files) else {
+            throw AgentError(.setup, operation, cause: "this node has no certificate", remedy: "run it on another node")
+        }
+        let signer = try Signer.make(files, cluster: cluster, lifetime: lifetime)
+        var object = try signer.object(controller.identity.node)
+        object.voucher = try Belief.voucher(for: signer.authority, by: credentials)
+        return object
     }
 
     // MARK: export, import

@@ -34,6 +34,20 @@ package struct TokenObject: Hashable, Sendable, Codable {
     }
 }
 
+/// A node's word for an authority that it made: its certificate, and its key's signature of the authority's name. Whoever
+/// believes the certificate believes the authority, for as long as that node is not removed.
+package struct AuthorityVoucher: Hashable, Sendable, Codable {
+    /// PEM.
+    package var certificate: String
+    /// ECDSA in DER, in hexadecimal digits.
+    package var signature: String
+
+    package init(certificate: String, signature: String) {
+        self.certificate = certificate
+        self.signature = signature
+    }
+}
+
 /// `authorities/FINGERPRINT`: the certificate authority whose nodes are the cluster's. A node begins with the one that it joined by, and believes those
 /// that the record has later.
 package struct AuthorityObject: Hashable, Sendable, Codable {
@@ -48,6 +62,8 @@ package struct AuthorityObject: Hashable, Sendable, Codable {
     package var created: Int
     /// Since when another one signs, in seconds since 1970: it is believed until what it signed has ended.
     package var retired: Int?
+    /// Who took the authority over, and proves it; nil: the first one, with which the cluster began.
+    package var voucher: AuthorityVoucher?
 
     package init(fingerprint: String, certificate: String, node: NodeID, created: Int) {
         self.fingerprint = fingerprint

@@ -56,10 +56,13 @@ package actor EmbeddedStore: Store {
     }
 
     /// A store that lives as long as its process.
+    ///
+    /// - Parameter contents: of the store that it is opened again from; nil: an empty one.
     package static func inMemory(
-        identity: StoreIdentity = .new(), now: @escaping Time = bootTime, log: Logger = Logger(label: "store")
+        identity: StoreIdentity = .new(), contents: JournalContents? = nil, now: @escaping Time = bootTime,
+        log: Logger = Logger(label: "store")
     ) -> EmbeddedStore {
-        EmbeddedStore(identity, KeyValueState(), journal: nil, now: now, log: log)
+        EmbeddedStore(contents?.identity ?? identity, contents.map { KeyValueState($0, now: now()) } ?? KeyValueState(), journal: nil, now: now, log: log)
     }
 
     /// Writes out what was asked before, then ends every watch and refuses every later request.
@@ -142,6 +145,13 @@ package actor EmbeddedStore: Store {
             watches[id] = nil
             watch.continuation.resume(returning: before)
         }
+    }
+
+    /// All that another store is opened from.
+    package func contents() -> JournalContents {
+        JournalContents(
+            identity: known, revision: state.revision, lastLease: state.lastLease, entries: state.snapshot(prefix: "").entries,
+            leases: state.leases.mapValues(\.seconds))
     }
 
     // MARK: Writes
@@ -247,5 +257,5 @@ package actor EmbeddedStore: Store {
     }
 
     /// Leases that were read from the journal end too.
-    func start() { scheduleExpiry() }
+    package func start() { scheduleExpiry() }
 }
