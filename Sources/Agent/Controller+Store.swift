@@ -54,6 +54,8 @@ extension Controller {
             _ = try await store.commit(
                 StoreTransaction(operations: [.put(key: StoreKey.node(gone.id), value: try StoredJSON.encode(gone), lease: nil)]))
         }
+        // What it lost is not what somebody removed: networks, and this node's blocks, are put back where nobody took their place.
+        try await bring(into: try await store.list(prefix: ""), epoch: cluster.epoch)
         let snapshot = try await store.list(prefix: "")
         if cluster.epoch > viewEpoch { try await bring(into: snapshot, epoch: cluster.epoch) }
         believe(epoch: cluster.epoch)

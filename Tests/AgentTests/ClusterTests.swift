@@ -120,11 +120,14 @@ import Testing
         #expect(await node.kernel.states == before)
         #expect(await node.controller.problems["store-trust"]?.contains("tulle store accept") == true)
         await #expect(throws: AgentError.self) { try await node.createNetwork("other", subnet: "10.33.0.0/16") }
-        // Accepted, the cluster lives on, empty; the running container's network is left as it is.
+        // Accepted, it has again what lives here.
         try await node.controller.accept()
         try await node.ready()
         try await eventually { await node.controller.view.nodes.count == 1 }
-        #expect(await node.kernel.states[.network(network)]?.links == before[.network(network)]?.links)
+        #expect(await node.controller.view.networks[network]?.state == .active)
+        try await eventually { await node.kernel.states == before }
+        #expect(try await cluster.store.list(prefix: StoreKey.blocks(of: network)).entries.count == 1)
+        _ = try await node.run("second", on: docker)
         try await node.createNetwork("other", subnet: "10.33.0.0/16")
         await cluster.end()
     }

@@ -116,6 +116,7 @@ struct EtcdTests {
         // From here on the nodes say anew who they are and what they have.
         for host in hosts { _ = try await host.agent.acceptStore() }
         try await eventually("the cluster is whole", within: .seconds(30)) { try await lab.isWhole() }
+        for host in hosts { #expect(try await host.network(Stage.network)?.state == .active) }
         try await eventually("its traffic too", within: .seconds(10)) {
             try unreachablePairs([Stage.web1, Stage.web2, Stage.web3], addresses: [Stage.web1, Stage.web2, Stage.web3].map { try $0.address(on: Stage.network) }) == []
         }

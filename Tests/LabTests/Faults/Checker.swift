@@ -1,6 +1,6 @@
-/// Knows every container of every engine, every allocation of the store and every row of the kernels, and says where they contradict each other: nothing, when all is
-/// well. (S1: one address, one container, and the address is its node's; S2: what was acknowledged is there; S3: the kernels hold what
-/// the store says.)
+/// Knows every container of every engine, every allocation of the store and every row of the kernels, and says where they
+/// contradict each other: nothing, when all is well. (S1: one address, one container, and the address is its node's; S2: what
+/// was acknowledged is there; S3: the kernels hold what the store says.)
 import Addressing
 import Agent
 import Fabric
@@ -98,7 +98,8 @@ struct Checker: Sendable {
         docker -H unix:///run/docker.sock network ls --filter driver=tulle --format 'engine network {{.Name}}' || exit
         ids=$(docker -H unix:///run/docker.sock ps -q --no-trunc) || exit
         [ -z "$ids" ] || docker -H unix:///run/docker.sock inspect -f \
-        '{{$c := .Name}}{{range $n, $e := .NetworkSettings.Networks}}engine endpoint {{$c}} {{$n}} {{$e.EndpointID}} {{$e.MacAddress}} {{$e.IPAddress}} {{$e.GlobalIPv6Address}}
+        '{{$c := .Name}}{{range $n, $e := .NetworkSettings.Networks}}engine endpoint {{$c}} {{$n}} {{$e.EndpointID}} \
+        {{$e.MacAddress}} {{$e.IPAddress}} {{$e.GlobalIPv6Address}}
         {{end}}' $ids
         """
 

@@ -1,5 +1,6 @@
-/// People at work while something is broken: on every host containers are started and removed, and networks made, at random. It remembers what each was told, so that the
-/// checker can ask for it, and looks at once whether an address was given that a living container has.
+/// People at work while something is broken: on every host containers are started and removed, and networks made, at random. It
+/// remembers what each was told, so that the checker can ask for it, and looks at once whether an address was given that a
+/// living container has.
 import TestKit
 
 final class Churn {

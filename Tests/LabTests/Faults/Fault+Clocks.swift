@@ -1,5 +1,5 @@
-/// One agent's clocks are moved by an hour: the wall clock both ways, and CLOCK_BOOTTIME forward, as after an hour's sleep. (It never goes back while a machine runs,
-/// so that is no fault.) The machine's clocks stay; see `AgentClock`.
+/// One agent's clocks are moved by an hour: the wall clock both ways, and CLOCK_BOOTTIME forward, as after an hour's sleep. (It
+/// never goes back while a machine runs, so that is no fault.) The machine's clocks stay; see `AgentClock`.
 import LocalAPI
 import TestKit
 import Testing

@@ -1,4 +1,5 @@
-/// The embedded store, on the first host: it comes back as it was long ago, empty, as another cluster's, or its disk is full; its history is too short for who was away.
+/// The embedded store, on the first host: it comes back as it was long ago, empty, as another cluster's, or its disk is full;
+/// its history is too short for who was away.
 ///
 /// `Saved` keeps copies of its file beside it.
 import Agent
@@ -12,7 +13,7 @@ extension Fault {
     static let embeddedStores = [older, olderAccepted, emptied, anothers, diskFull, historyLost]
 
     private static let older = Fault(
-        name: "store-older", stores: [.embedded], parts: [.host(1), .store], refuses: [1], lasts: .seconds(3), within: .seconds(20), isShort: true,
+        name: "store-older", stores: [.embedded], parts: [.host(1), .store], refuses: [1], lasts: .seconds(3), within: .seconds(20),
         inject: { _ in
             try Saved.swap {
                 try Saved.copy(to: "old")
@@ -104,8 +105,12 @@ extension Fault {
     }
 
     private static let diskFull = Fault(
-        name: "store-disk-full", stores: [.embedded], parts: [.host(1), .store], refuses: [1, 2, 3], lasts: .seconds(5), within: .seconds(20), isShort: true,
-        inject: { _ in try h1.sh("dd if=/dev/zero of=\(FaultLab.state)/fill bs=64k 2>/dev/null; dd if=/dev/zero of=\(FaultLab.state)/fill2 bs=512 2>/dev/null || true") },
+        name: "store-disk-full", stores: [.embedded], parts: [.host(1), .store], refuses: [1, 2, 3], lasts: .seconds(5), within: .seconds(20),
+        inject: { _ in
+            for (name, size) in [("fill", "64k"), ("fill2", "512")] {
+                try h1.sh("dd if=/dev/zero of=\(FaultLab.state)/\(name) bs=\(size) 2>/dev/null || true")
+            }
+        },
         meanwhile: { _ in
             // Somewhere its users are told, with the reason.
             let refusal = try h2.dockerRefuses("network create -d tulle --ipam-driver tulle --subnet 10.98.0.0/24 never")

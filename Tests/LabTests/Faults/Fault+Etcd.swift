@@ -1,4 +1,5 @@
-/// etcd as the store, with a member on each host: members die or stand still, one is replaced, the history is compacted, the disk is full, or it comes back as something else.
+/// etcd as the store, with a member on each host: members die or stand still, one is replaced, the history is compacted, the
+/// disk is full, or it comes back as something else.
 import Agent
 import Fabric
 import FoundationEssentials
@@ -51,7 +52,7 @@ extension Fault {
 
     /// While an agent stands still and hears nothing.
     private static let compacted = Fault(
-        name: "etcd-compacted", stores: [.etcd], parts: [.host(2), .store], refuses: [2], lasts: .seconds(1), within: .seconds(20), isShort: true,
+        name: "etcd-compacted", stores: [.etcd], parts: [.host(2), .store], refuses: [2], lasts: .seconds(1), within: .seconds(20),
         inject: { scene in
             try h2.stop("agent", "STOP")
             for round in 0..<3 { try await scene.truth.commit(DeadNodes.leases(count: 100, UInt64(round))) }
@@ -61,7 +62,7 @@ extension Fault {
         heal: { _ in try h2.stop("agent", "CONT") })
 
     private static let etcdFull = Fault(
-        name: "etcd-disk-full", stores: [.etcd], parts: [.store], refuses: [1, 2, 3], lasts: .seconds(4), within: .seconds(30), isShort: true,
+        name: "etcd-disk-full", stores: [.etcd], parts: [.store], refuses: [1, 2, 3], lasts: .seconds(4), within: .seconds(30),
         inject: { scene in try await Members.fill(scene) },
         meanwhile: { _ in
             let refusal = try h2.dockerRefuses("network create -d tulle --ipam-driver tulle --subnet 10.98.0.0/24 never")
@@ -69,9 +70,10 @@ extension Fault {
         },
         heal: { scene in try await Members.makeRoom(scene) })
 
-    /// All keys are gone; a person says that it is the cluster's.
+    /// All keys are gone; a person says that it is the cluster's. Between two hosts there is no traffic until both have accepted it and said anew who they are.
     private static let etcdEmptied = Fault(
-        name: "etcd-emptied", stores: [.etcd], parts: [.host(1), .host(2), .host(3), .store], refuses: [1, 2, 3], lasts: .seconds(3), within: .seconds(30),
+        name: "etcd-emptied", stores: [.etcd], parts: [.host(1), .host(2), .host(3), .store], refuses: [1, 2, 3], cuts: { $0 != $1 },
+        lasts: .seconds(3), within: .seconds(30),
         inject: { scene in
             _ = try await scene.truth.etcd("kv/deleterange", ["key": "AA==", "range_end": "AA=="], TruthStore.Nothing.self)
             for host in hosts {

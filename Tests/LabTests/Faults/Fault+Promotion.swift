@@ -1,5 +1,5 @@
-/// The embedded store is lost with its host, and another node takes it over (`tulle store promote`); then the former host comes back, follows, and takes it again,
-/// when the other one is lost.
+/// The embedded store is lost with its host, and another node takes it over (`tulle store promote`); then the former host comes
+/// back, follows, and takes it again, when the other one is lost.
 import LocalAPI
 import TestKit
 import Testing
@@ -9,7 +9,6 @@ extension Fault {
 
     private static let promoted = Fault(
         name: "store-promoted", stores: [.embedded], parts: [.host(1), .host(2), .store], refuses: [1, 2, 3], lasts: .seconds(4), within: .seconds(60),
-        isShort: true,
         inject: { _ in
             try h1.stopAgent("KILL")
             try h2.tulle("store promote")

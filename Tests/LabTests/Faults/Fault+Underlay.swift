@@ -1,4 +1,5 @@
-/// The hosts' network is cut: a cable, a direction, or only what agents and stores say to each other. Traffic is lost between the two sides of the cut and nowhere else.
+/// The hosts' network is cut: a cable, a direction, or only what agents and stores say to each other. Traffic is lost between
+/// the two sides of the cut and nowhere else.
 import LocalAPI
 import TestKit
 import Testing

@@ -1,7 +1,7 @@
 /// Something that goes wrong, and is mended again. `docs/faults.md` has a line for each, under the same name.
 ///
-/// One goes like this (`FaultRun`): packets flow, `inject`, people go on working (`Churn`) for `lasts`, `meanwhile`, `heal`; then within `within` all is as the checker
-/// wants it, and of the flows that `cuts` does not name not one packet was lost.
+/// One goes like this (`FaultRun`): packets flow, `inject`, people go on working (`Churn`) for `lasts`, `meanwhile`, `heal`;
+/// then within `within` all is as the checker wants it, and of the flows that `cuts` does not name not one packet was lost.
 import Synchronization
 import TestKit
 import Testing

@@ -1,4 +1,5 @@
-/// What `make faults` is told: TULLE_FAULTS=1 for all of it, TULLE_SEED, and of TULLE_FAULT, TULLE_STORE and TULLE_ROUNDS what is set.
+/// What `make faults` is told: TULLE_FAULTS=1 for all of it, TULLE_SEED, and of TULLE_FAULT, TULLE_STORE and TULLE_ROUNDS what
+/// is set.
 import Glibc
 
 enum FaultSettings {

@@ -1,4 +1,5 @@
-/// Every fault, one after the other, and after each: is all well again? `docs/faults.md` says what each does and how to repeat one.
+/// Every fault, one after the other, and after each: is all well again? `docs/faults.md` says what each does and how to repeat
+/// one.
 import TestKit
 import Testing
 

@@ -1,5 +1,6 @@
-/// What the kernel of one host should hold for the cluster's networks, and what it does hold, as lines of text that can be compared. The lines that are expected are made
-/// here of the store's record and of what Docker says of its containers, not by the agent's own reckoning (`Desired`).
+/// What the kernel of one host should hold for the cluster's networks, and what it does hold, as lines of text that can be
+/// compared. The lines that are expected are made here of the store's record and of what Docker says of its containers, not by
+/// the agent's own reckoning (`Desired`).
 import Addressing
 import Fabric
 import TestKit

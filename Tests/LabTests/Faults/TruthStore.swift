@@ -1,4 +1,5 @@
-/// The store's truth, read and written past the agents: of the agent that serves it, with the certificate of another node; or of etcd itself.
+/// The store's truth, read and written past the agents: of the agent that serves it, with the certificate of another node; or
+/// of etcd itself.
 import Agent
 import Fabric
 import FoundationEssentials
