@@ -20,8 +20,8 @@ final class Host: @unchecked Sendable {
     let id: NodeID
     let world: World
     let kernel: SimulatedKernel
-    private(set) var table: LocalTable
-    private var replica: LocalTable
+    let table: LocalTable
+    let replica: LocalTable
     lazy var engine = SimulatedEngine(self)
     private(set) var agent: Agent?
     private(set) var boot: UInt64 = 1
