@@ -9,6 +9,8 @@ import TestKit
 final class Center: @unchecked Sendable {
     private(set) var engine: EmbeddedStore
     private(set) var isUp = true
+    /// Another store is served in the place of the cluster's.
+    var isForeign = false
     let identity: StoreIdentity
     private static let silent = Logger(label: "store") { _ in SwiftLogNoOpLogHandler() }
     /// Requests being answered.
@@ -89,6 +91,8 @@ struct StoreLink: Store {
     let center: Center
     let isRefused: @Sendable () -> Bool
     let onRemoval: @Sendable (NodeID) -> Void
+    /// What was acknowledged by a store that is not the cluster's.
+    let onLoss: @Sendable () -> Void
 
     private func ask<Value: Sendable>(
         _ operation: String, timeout: Duration = timeout, _ body: @escaping @Sendable (EmbeddedStore) async throws -> Value
@@ -125,13 +129,14 @@ struct StoreLink: Store {
     func commit(_ transaction: StoreTransaction) async throws -> StoreOutcome {
         try await ask("commit a transaction") { engine in
             let outcome = try await engine.commit(transaction)
-            if case .committed = outcome { noteRemovals(transaction) }
+            if case .committed = outcome { noteRemovals(transaction, center.isForeign) }
             return outcome
         }
     }
 
     /// From the commit on a node is removed, whoever knows it.
-    private func noteRemovals(_ transaction: StoreTransaction) {
+    private func noteRemovals(_ transaction: StoreTransaction, _ isForeign: Bool) {
+        guard !isForeign else { return onLoss() }
         for case .put(let key, let value, _) in transaction.operations where key.hasPrefix(StoreKey.nodes) {
             guard let node = try? StoredJSON.decode(NodeObject.self, value), node.removed != nil else { continue }
             onRemoval(node.id)

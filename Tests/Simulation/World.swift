@@ -50,6 +50,8 @@ final class World: @unchecked Sendable {
     /// Nodes that were removed from the cluster.
     private(set) var removed: Set<NodeID> = []
     private(set) var failures: [String] = []
+    /// Something was written into a wrong store, in the moment before its writer noticed (docs/faults.md, "Known").
+    private(set) var hasLoss = false
     private var random: SeededRandom
     private var storeWork: Task<Void, Never>?
     /// The store's contents while nobody serves it.
@@ -97,6 +99,7 @@ final class World: @unchecked Sendable {
         onStore { [self] in
             guard kept == nil else { return }
             right = await center.stop()
+            center.isForeign = true
             await center.start(other)
         }
         try? await Task.sleep(for: pause)
@@ -105,6 +108,7 @@ final class World: @unchecked Sendable {
             isReplaced = false
             guard let contents = right else { return }
             right = nil
+            center.isForeign = false
             if kept != nil { return kept = contents }
             _ = await center.stop()
             await center.start(contents)
@@ -123,6 +127,11 @@ final class World: @unchecked Sendable {
     func noteRemoval(_ id: NodeID) {
         guard removed.insert(id).inserted else { return }
         trace("\(hosts.first { $0.id == id }?.name ?? "a node") is removed from the cluster")
+    }
+
+    func noteLoss() {
+        if !hasLoss { trace("something is written into a wrong store") }
+        hasLoss = true
     }
 
     // MARK: What was seen
