@@ -242,8 +242,15 @@ extension Controller {
     func commit(_ transaction: StoreTransaction, _ operation: String) async throws -> Revision? {
         try await requireStore(operation)
         do {
+            let seen = viewRevision
             switch try await store.commit(transaction) {
             case .committed(let revision):
+                // Another store, or an older one, was put in its place, and the watch has yet to notice: what it says counts for nothing.
+                guard revision >= seen else {
+                    throw AgentError(
+                        .storeRefused, operation, cause: "the store went back in time (revision \(revision.number), was \(seen.number))",
+                        remedy: "see 'tulle status'")
+                }
                 try await reach(revision)
                 return revision
             case .conflict: return nil

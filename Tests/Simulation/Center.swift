@@ -91,8 +91,6 @@ struct StoreLink: Store {
     let center: Center
     let isRefused: @Sendable () -> Bool
     let onRemoval: @Sendable (NodeID) -> Void
-    /// What was acknowledged by a store that is not the cluster's.
-    let onLoss: @Sendable () -> Void
 
     private func ask<Value: Sendable>(
         _ operation: String, timeout: Duration = timeout, _ body: @escaping @Sendable (EmbeddedStore) async throws -> Value
@@ -129,14 +127,13 @@ struct StoreLink: Store {
     func commit(_ transaction: StoreTransaction) async throws -> StoreOutcome {
         try await ask("commit a transaction") { engine in
             let outcome = try await engine.commit(transaction)
-            if case .committed = outcome { noteRemovals(transaction, center.isForeign) }
+            if case .committed = outcome, !center.isForeign { noteRemovals(transaction) }
             return outcome
         }
     }
 
     /// From the commit on a node is removed, whoever knows it.
-    private func noteRemovals(_ transaction: StoreTransaction, _ isForeign: Bool) {
-        guard !isForeign else { return onLoss() }
+    private func noteRemovals(_ transaction: StoreTransaction) {
         for case .put(let key, let value, _) in transaction.operations where key.hasPrefix(StoreKey.nodes) {
             guard let node = try? StoredJSON.decode(NodeObject.self, value), node.removed != nil else { continue }
             onRemoval(node.id)

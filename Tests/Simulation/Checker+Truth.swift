@@ -23,7 +23,7 @@ extension Checker {
             }
             let endpoints = Self.rows(LocalEndpoint.self, "endpoint/", host)
             found += Self.containers(host, endpoints, view)
-            if !world.hasLoss { found += Self.networks(host, view) }
+            found += Self.networks(host, view)
             // The kernel.
             let networks = Set(endpoints.map(\.network))
             for id in networks.sorted() {

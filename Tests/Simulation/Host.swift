@@ -97,7 +97,7 @@ final class Host: @unchecked Sendable {
         let id = id
         let link = StoreLink(
             host: number, server: 0, life: life, network: world.network, center: world.center, isRefused: { world.removed.contains(id) },
-            onRemoval: { world.noteRemoval($0) }, onLoss: { world.noteLoss() })
+            onRemoval: { world.noteRemoval($0) })
         let controller = try Controller(
             identity: .init(node: id, instance: me.instance), me: me, underlay: "eth0", settings: Settings(vxlanPort: 7941, vniBase: 0x100000),
             terms: .init(lease: world.plan.lease, forgetAfter: 604_800, scopeIsGlobal: false), cluster: world.center.identity.cluster, store: link,

@@ -50,8 +50,6 @@ final class World: @unchecked Sendable {
     /// Nodes that were removed from the cluster.
     private(set) var removed: Set<NodeID> = []
     private(set) var failures: [String] = []
-    /// Something was written into a wrong store, in the moment before its writer noticed (docs/faults.md, "Known").
-    private(set) var hasLoss = false
     private var random: SeededRandom
     private var storeWork: Task<Void, Never>?
     /// The store's contents while nobody serves it.
@@ -127,11 +125,6 @@ final class World: @unchecked Sendable {
     func noteRemoval(_ id: NodeID) {
         guard removed.insert(id).inserted else { return }
         trace("\(hosts.first { $0.id == id }?.name ?? "a node") is removed from the cluster")
-    }
-
-    func noteLoss() {
-        if !hasLoss { trace("something is written into a wrong store") }
-        hasLoss = true
     }
 
     // MARK: What was seen
