@@ -1,8 +1,9 @@
 /// How long a change takes until the last kernel has it, and what it costs nodes that it does not concern: real agents and real time, on a store in the same
-/// process and kernels that are values. `simulation --propagation NODES ROUNDS`; `bench/run` calls it.
+/// process and kernels that are values. `simulation --propagation NODES ROUNDS` prints a line a round; `bench/run` reads them.
 ///
-/// In each round one node's first container comes to a network that all nodes have a container on: it takes a block, and every other node gets a route. It goes again,
-/// and with it the block. Then the same on a network that two nodes have. What is measured besides agents is this process: all nodes share the machine's cores.
+/// In each round a node takes a block of a network that all other nodes have containers on, so that each gets a route: `ms` from the commit until the last kernel has it,
+/// and `concerned_us` of CPU a node. Then the same on a network of two nodes: `other_us` is what it costs a node, nearly all of which it does not concern. There are no
+/// sockets in between, and all nodes share the cores of one machine.
 import Addressing
 import Agent
 import Fabric
@@ -53,14 +54,10 @@ enum Propagation {
                 for node in nodes { try await node.controller.reach(try await node.controller.store.list(prefix: StoreKey.cluster).revision) }
                 idle.append((cpu() - used) / Double(count))
             }
-            times.sort()
-            work.sort()
-            idle.sort()
-            func at(_ part: Double, _ all: [Double]) -> Double { all[min(all.count - 1, Int(Double(all.count) * part))] }
             func text(_ value: Double) -> String { String(Double(Int(value * 10)) / 10) }
-            print(
-                "nodes=\(count) rounds=\(rounds) p50_ms=\(text(at(0.5, times) * 1e3)) p99_ms=\(text(at(0.99, times) * 1e3)) max_ms=\(text((times.last ?? 0) * 1e3))",
-                "cpu_concerned_us=\(text(at(0.5, work) * 1e6 / Double(count))) cpu_other_us=\(text(at(0.5, idle) * 1e6))")
+            for round in 0..<rounds {
+                print("ms=\(text(times[round] * 1e3)) concerned_us=\(text(work[round] * 1e6 / Double(count))) other_us=\(text(idle[round] * 1e6))")
+            }
             return 0
         } catch {
             print("simulation: \(error)")
