@@ -12,7 +12,7 @@ enum Program {
         if arguments.first == "--propagation" {
             guard arguments.count == 3, let nodes = Int(arguments[1]), let rounds = Int(arguments[2]), nodes > 2, rounds > 0 else { return usage() }
             // On the runtime's own threads and clock.
-            Task.detached { exit(await Propagation.run(nodes: nodes, rounds: rounds)) }
+            Task.detached(priority: .medium) { exit(await Propagation.run(nodes: nodes, rounds: rounds)) }
             while true { pause() }
         }
         guard getenv(marker) != nil else { return again() }

@@ -83,10 +83,10 @@ enum Propagation {
                 terms: .init(lease: 3600, forgetAfter: 3600, scopeIsGlobal: false), cluster: cluster, store: store,
                 table: LocalTable(inMemory: { _ in }), replica: Replica(LocalTable(inMemory: { _ in }), log: log), reconciler: reconciler, log: log,
                 hostRoutes: { [] })
-            Task { await reconciler.run(controller) }
-            Task { await controller.follow() }
-            Task { await controller.keepRegistered() }
-            Task { await controller.publish() }
+            Task(priority: .medium) { await reconciler.run(controller) }
+            Task(priority: .medium) { await controller.follow() }
+            Task(priority: .medium) { await controller.keepRegistered() }
+            Task(priority: .medium) { await controller.publish() }
             nodes.append(Node(id: id, controller: controller, kernel: kernel))
         }
         for node in nodes { try await eventually("every node is registered") { await node.controller.view.nodes.count == count } }
