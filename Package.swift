@@ -86,6 +86,7 @@ let package = Package(
         tests("Telemetry", ["Telemetry", log]),
         tests("Agent", ["Agent", "TestKit", "Fabric", "Addressing", "Store", "HTTP", "TLS", "Docker", "LocalAPI"]),
         tests("tulle", ["tulle", "Agent", "LocalAPI", "HTTP"]),
+        tests("Simulation", ["simulation", "TestKit"]),
         tests("Lab", ["LocalAPI", "HTTP", "Addressing", "TestKit", "Agent", "Fabric", "Store", "TLS", "CSQLite"]),
     ]
 )

@@ -27,6 +27,12 @@ def figures: [
     {item: "routes-\($n)", name: "\($n) nodes: every route is there", unit: "ms", against: "batch", limit: 1000, goal: 500, absolute: true},
     {item: "answer-\($n)", name: "  Docker is answered", unit: "ms", limit: 200, goal: 100},
     {item: "memory-\($n)", name: "  peak memory", unit: "MB", limit: 60, goal: 40}),
+  {title: "a change until the last kernel has it", other: ""},
+  ((100, 1000) as $n |
+    {item: "propagate-\($n)", name: "\($n) nodes, p50", unit: "ms"},
+    {item: "propagate-\($n)", name: "  p99", unit: "ms", q: 0.99, limit: 2000, goal: 1000},
+    {item: "concerned-\($n)", name: "  CPU per change and node", unit: "µs"},
+    {item: "other-\($n)", name: "  where it does not concern the node", unit: "µs"}),
   {title: "the program", other: ""},
   {item: "build-debug", name: "clean debug build with tests", unit: "min", limit: 5},
   {item: "build-release", name: "clean release build", unit: "min", limit: 8},

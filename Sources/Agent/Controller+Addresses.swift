@@ -29,7 +29,7 @@ extension Controller {
             giving.insert(AddressKey(network: network.id, address: address)).inserted
         else {
             throw AgentError(
-                .conflict, "give address \(address) on network \(network.displayName)", cause: "another container that is being started has it",
+                .conflict, "give address \(address) on network \(network.displayName)", cause: "a container that is just being started or removed has it",
                 remedy: "choose another address, or try again in a minute")
         }
         // One container, one address: the subnet is reached through the gateway.

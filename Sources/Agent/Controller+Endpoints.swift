@@ -153,6 +153,10 @@ extension Controller {
     package func deleteEndpoint(_ id: EndpointID) async throws {
         guard let endpoint = local.endpoints[id] else { return }
         try local.removeEndpoint(id, now: bootSeconds())
+        // Its release comes next, and must not take it from somebody who got it meanwhile.
+        for address in endpoint.addresses where local.allocations[endpoint.network]?[address] != nil {
+            giving.insert(AddressKey(network: endpoint.network, address: address))
+        }
         await endpointsChanged(endpoint.network)
     }
 

@@ -287,14 +287,16 @@ extension Controller {
         }
         let key = StoreKey.network(id)
         guard let entry = try await store.list(prefix: key).entries.first else { return true }
-        var gone = network
+        // As it is now: its name may have been claimed since our view.
+        var gone = try StoredJSON.decode(NetworkObject.self, entry.value)
+        guard gone.state != .removed else { return true }
         gone.state = .removed
         gone.removed = wallSeconds()
         var operations: [StoreOperation] = [
             .put(key: key, value: try StoredJSON.encode(gone, over: entry.value), lease: nil),
-            .delete(key: StoreKey.vni(network.vni)), .delete(key: StoreKey.networkKey(network.key)),
+            .delete(key: StoreKey.vni(gone.vni)), .delete(key: StoreKey.networkKey(gone.key)),
         ]
-        if let name = network.name, network.dockerID == nil { operations.append(.delete(key: StoreKey.networkName(name))) }
+        if let name = gone.name, gone.dockerID == nil { operations.append(.delete(key: StoreKey.networkName(name))) }
         let transaction = StoreTransaction(
             conditions: [
                 .unchanged(key: key, since: entry.modified),

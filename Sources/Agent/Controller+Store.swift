@@ -57,9 +57,8 @@ extension Controller {
         // What it lost is not what somebody removed: networks, and this node's blocks, are put back where nobody took their place.
         try await bring(into: try await store.list(prefix: ""), epoch: cluster.epoch)
         let snapshot = try await store.list(prefix: "")
-        if cluster.epoch > viewEpoch { try await bring(into: snapshot, epoch: cluster.epoch) }
         believe(epoch: cluster.epoch)
-        await replaceView(with: cluster.epoch > 1 ? try await store.list(prefix: "") : snapshot)
+        await replaceView(with: snapshot)
         log.notice("the store was accepted as it is", metadata: ["revision": "\(snapshot.revision.number)"])
     }
 
@@ -274,8 +273,15 @@ extension Controller {
         // It was made of a view that is over, of a store that was replaced meanwhile.
         guard viewEpoch == epoch else { return nil }
         do {
+            let seen = viewRevision
             switch try await store.commit(transaction) {
             case .committed(let revision):
+                // Another store, or an older one, was put in its place, and the watch has yet to notice: what it says counts for nothing.
+                guard revision >= seen else {
+                    throw AgentError(
+                        .storeRefused, operation, cause: "the store went back in time (revision \(revision.number), was \(seen.number))",
+                        remedy: "see 'tulle status'")
+                }
                 try await reach(revision)
                 return revision
             case .conflict: return nil

@@ -82,7 +82,7 @@ package actor Controller {
     var takings: Set<SubnetKey> = []
     /// The last address given in each subnet.
     var cursors: [SubnetKey: IPAddress] = [:]
-    /// Addresses that an engine was just given and made no endpoint with yet: nobody else gets them, though they are nobody's.
+    /// Addresses without an endpoint that the engine still has in its hand: it was just given them, or is about to release them. Nobody else gets them.
     var giving: Set<AddressKey> = []
     /// Single addresses on their way back to the store.
     var freeing: Set<AddressKey> = []

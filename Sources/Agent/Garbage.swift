@@ -76,6 +76,8 @@ extension Controller {
             do { try await deleteEndpoint(endpoint.id) } catch {
                 log.warning("cannot free an endpoint", metadata: ["error": "\(error)"])
             }
+            // Of this one the engine releases nothing.
+            for address in endpoint.addresses { giving.remove(AddressKey(network: endpoint.network, address: address)) }
         }
         missing = missing.filter { local.endpoints[$0.key] != nil }
         knownSince = knownSince.filter { local.endpoints[$0.key] != nil }

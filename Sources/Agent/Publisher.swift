@@ -46,7 +46,9 @@ extension Controller {
             let operation = "restore network \(network.displayName), which is in use"
             let key = StoreKey.network(network.id)
             guard let entry = try await store.list(prefix: key).entries.first else { continue }
-            var living = network
+            // As it is now, which may be another than in our view.
+            var living = try StoredJSON.decode(NetworkObject.self, entry.value)
+            guard living.state == .removed else { continue }
             living.state = network.name == nil ? .pending : .active
             living.removed = nil
             let claims = [StoreKey.vni(network.vni), StoreKey.networkKey(network.key)]

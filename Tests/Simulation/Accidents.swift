@@ -115,5 +115,7 @@ enum Accidents {
     }
 
     /// Waits for those that end by a task of their own.
-    static func endAll(in world: World) async { try? await Task.sleep(for: .seconds(16)) }
+    static func endAll(in world: World) async {
+        if world.plan.faults.contains(.foreignStore) { try? await Task.sleep(for: .seconds(16)) }
+    }
 }

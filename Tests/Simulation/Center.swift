@@ -9,6 +9,8 @@ import TestKit
 final class Center: @unchecked Sendable {
     private(set) var engine: EmbeddedStore
     private(set) var isUp = true
+    /// Another store is served in the place of the cluster's.
+    var isForeign = false
     let identity: StoreIdentity
     private static let silent = Logger(label: "store") { _ in SwiftLogNoOpLogHandler() }
     /// Requests being answered.
@@ -125,7 +127,7 @@ struct StoreLink: Store {
     func commit(_ transaction: StoreTransaction) async throws -> StoreOutcome {
         try await ask("commit a transaction") { engine in
             let outcome = try await engine.commit(transaction)
-            if case .committed = outcome { noteRemovals(transaction) }
+            if case .committed = outcome, !center.isForeign { noteRemovals(transaction) }
             return outcome
         }
     }

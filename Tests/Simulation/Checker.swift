@@ -23,12 +23,14 @@ final class Checker: @unchecked Sendable {
         var validUntil: Double
     }
 
-    private unowned let world: World
+    unowned let world: World
     private var claims: [Int: Claim] = [:]
     private var byPlace: [Place: Set<Int>] = [:]
     private var lastClaim = 0
     /// How often addresses were given, for the summary.
     private(set) var allocations = 0
+    /// How often a container's start was promised though the store was away.
+    var promises = 0
 
     init(_ world: World) { self.world = world }
 

@@ -117,9 +117,18 @@ final class SimulatedEngine: @unchecked Sendable {
         }
         making[network, default: 0] += 1
         defer { making[network, default: 0] -= 1 }
+        let promise = wanted == nil ? world.checker.promise(host, net, starting: making[network] ?? 0) : nil
+        do { return try await start(net, pool.id, wanted) } catch {
+            if let promise { world.checker.broken(promise, host, network, error) }
+            throw error
+        }
+    }
+
+    private func start(_ net: Net, _ pool: String, _ wanted: IPAddress?) async throws -> Container {
+        let network = net.id
         let name = fresh("c"), endpoint = EndpointID(fresh("ep"))
         let right = world.checker.rightToAllocate(host)
-        let given = try await plugin { try await $0.requestAddress(pool.id, wanted) }.address
+        let given = try await plugin { try await $0.requestAddress(pool, wanted) }.address
         let claim = world.checker.allocated(given, on: network, at: host, for: name, right: right)
         containers[name] = Container(name: name, network: network, endpoint: endpoint, address: given, claim: claim)
         do {

@@ -22,6 +22,8 @@ final class Life: @unchecked Sendable {
     private var lastMourner: UInt64 = 0
     /// Jobs and sleeps that wait.
     fileprivate(set) var pending = 0
+    /// How often it stood still.
+    fileprivate(set) var pauses = 0
 
     fileprivate init(_ name: String, _ number: UInt64) { (self.name, self.number) = (name, number) }
 
@@ -101,7 +103,11 @@ final class Executor: @unchecked Sendable {
         lastLife += 1
         return Life(name, lastLife)
     }
-    func pause(_ life: Life) { if life.state == .running { life.state = .paused } }
+    func pause(_ life: Life) {
+        guard life.state == .running else { return }
+        life.state = .paused
+        life.pauses += 1
+    }
     func resume(_ life: Life) {
         guard life.state == .paused else { return }
         life.state = .running

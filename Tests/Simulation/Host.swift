@@ -20,8 +20,8 @@ final class Host: @unchecked Sendable {
     let id: NodeID
     let world: World
     let kernel: SimulatedKernel
-    private(set) var table: LocalTable
-    private var replica: LocalTable
+    let table: LocalTable
+    let replica: LocalTable
     lazy var engine = SimulatedEngine(self)
     private(set) var agent: Agent?
     private(set) var boot: UInt64 = 1
@@ -100,7 +100,7 @@ final class Host: @unchecked Sendable {
             onRemoval: { world.noteRemoval($0) })
         let controller = try Controller(
             identity: .init(node: id, instance: me.instance), me: me, underlay: "eth0", settings: Settings(vxlanPort: 7941, vniBase: 0x100000),
-            terms: .init(lease: world.plan.lease, forgetAfter: 1000, scopeIsGlobal: false), cluster: world.center.identity.cluster, store: link,
+            terms: .init(lease: world.plan.lease, forgetAfter: 604_800, scopeIsGlobal: false), cluster: world.center.identity.cluster, store: link,
             table: table, replica: Replica(replica, log: log), reconciler: reconciler, log: log, hostRoutes: { [] }, surroundings: surroundings)
         let sync = EngineSync(
             EngineLink(engine: engine, life: life), socket: "model", controller: controller, log: log,

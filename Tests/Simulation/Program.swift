@@ -9,13 +9,23 @@ enum Program {
     private static let steps: UInt64 = 30_000_000
 
     static func run(_ arguments: [String]) -> Int32 {
+        if arguments.first == "--propagation" {
+            guard arguments.count == 3, let nodes = Int(arguments[1]), let rounds = Int(arguments[2]), nodes > 2, rounds > 0 else { return usage() }
+            // On the runtime's own threads and clock.
+            Task.detached(priority: .medium) { exit(await Propagation.run(nodes: nodes, rounds: rounds)) }
+            while true { pause() }
+        }
         guard getenv(marker) != nil else { return again() }
         if arguments.first == "--seed", arguments.count == 2, let seed = UInt64(arguments[1]) { return one(seed, isVerbose: true) ? 0 : 1 }
         guard let text = arguments.first, let range = range(text), arguments.count <= 2 else {
-            print("usage: simulation SEEDS|FIRST-LAST [JOBS]\n       simulation --seed N")
-            return 2
+            return usage()
         }
         return many(range, jobs: arguments.count == 2 ? max(1, Int(arguments[1]) ?? 2) : 2)
+    }
+
+    private static func usage() -> Int32 {
+        print("usage: simulation SEEDS|FIRST-LAST [JOBS]\n       simulation --seed N\n       simulation --propagation NODES ROUNDS")
+        return 2
     }
 
     private static func range(_ text: String) -> ClosedRange<UInt64>? {
@@ -60,7 +70,7 @@ enum Program {
         if !executor.run(limit: steps, until: { result.isOver }) { world.fail("S7", "it does not end: \(executor.steps) jobs ran") }
         let milliseconds = (simulation_real_time() - start) / 1_000_000
         for failure in world.failures { print("failed\tseed \(seed)\t\(failure)") }
-        print("seed\t\(seed)\t\(String(executor.hash, radix: 16))\t\(executor.steps)\t\(world.checker.allocations)\t\(world.plan.hosts)\t\(milliseconds)")
+        print("seed\t\(seed)\t\(String(executor.hash, radix: 16))\t\(executor.steps)\t\(world.checker.allocations)\t\(world.checker.promises)\t\(world.plan.hosts)\t\(milliseconds)")
         return world.failures.isEmpty
     }
 
@@ -76,7 +86,7 @@ enum Program {
     private static func many(_ seeds: ClosedRange<UInt64>, jobs: Int) -> Int32 {
         let start = simulation_real_time()
         var running: [Int32: Child] = [:]
-        var (next, failed, steps, allocations, slowest) = (seeds.lowerBound, [UInt64](), 0, 0, (seed: UInt64(0), milliseconds: 0))
+        var (next, failed, steps, allocations, promises, slowest) = (seeds.lowerBound, [UInt64](), 0, 0, 0, (seed: UInt64(0), milliseconds: 0))
         var hash: UInt64 = 0
         while next <= seeds.upperBound || !running.isEmpty {
             while running.count < jobs, next <= seeds.upperBound {
@@ -94,15 +104,16 @@ enum Program {
                 if status & 0x7f != 0 { print("failed\tseed \(child.seed)\tended by signal \(status & 0x7f)") }
                 failed.append(child.seed)
             }
-            if let fields = lines.last(where: { $0.hasPrefix("seed\t") })?.split(separator: "\t"), fields.count == 7 {
+            if let fields = lines.last(where: { $0.hasPrefix("seed\t") })?.split(separator: "\t"), fields.count == 8 {
                 hash ^= (UInt64(fields[2], radix: 16) ?? 0) &* (2 * child.seed + 1)
                 steps += Int(fields[3]) ?? 0
                 allocations += Int(fields[4]) ?? 0
-                if let milliseconds = Int(fields[6]), milliseconds > slowest.milliseconds { slowest = (child.seed, milliseconds) }
+                promises += Int(fields[5]) ?? 0
+                if let milliseconds = Int(fields[7]), milliseconds > slowest.milliseconds { slowest = (child.seed, milliseconds) }
             }
         }
         let seconds = Double(simulation_real_time() - start) / 1e9
-        print("\(steps) jobs, \(allocations) addresses given, slowest seed \(slowest.seed) with \(slowest.milliseconds) ms, trace \(String(hash, radix: 16))")
+        print("\(steps) jobs, \(allocations) addresses given (\(promises) starts without a store), slowest seed \(slowest.seed) with \(slowest.milliseconds) ms, trace \(String(hash, radix: 16))")
         if !failed.isEmpty { print("failed seeds: \(failed.sorted().map(String.init).joined(separator: " "))") }
         print("\(seeds.count - failed.count) seeds passed, \(failed.count) failed, \(Int(seconds)) s")
         return failed.isEmpty ? 0 : 1

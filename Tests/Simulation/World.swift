@@ -25,14 +25,14 @@ struct Plan: Sendable {
         let isLarge = Int.random(in: 0..<250, using: &random) == 0
         hosts = isLarge ? Int.random(in: 100...300, using: &random) : (0..<3).map { _ in Int.random(in: 3...12, using: &random) }.min() ?? 3
         lease = [20, 40, 120, 600].randomElement(using: &random) ?? 40
-        length = isLarge ? 20 : Double((0..<2).map { _ in Int.random(in: 8...70, using: &random) }.min() ?? 8)
+        length = isLarge ? 20 : Double((0..<2).map { _ in Int.random(in: 6...60, using: &random) }.min() ?? 8)
         pause = isLarge ? 0.2 : [0.1, 0.3, 1].randomElement(using: &random) ?? 0.3
         subnetLength = isLarge ? 20 : [24, 26, 27, 28, 28].randomElement(using: &random) ?? 26
         names = Int.random(in: 1...3, using: &random)
         faults = []
         for fault in Fault.allCases where Int.random(in: 0..<10, using: &random) < 4 { faults.insert(fault) }
         if faults.contains(.store) { faults.remove(.foreignStore) }
-        isCleared = !isLarge && Int.random(in: 0..<3, using: &random) == 0
+        isCleared = !isLarge && Int.random(in: 0..<5, using: &random) == 0
     }
 }
 
@@ -97,6 +97,7 @@ final class World: @unchecked Sendable {
         onStore { [self] in
             guard kept == nil else { return }
             right = await center.stop()
+            center.isForeign = true
             await center.start(other)
         }
         try? await Task.sleep(for: pause)
@@ -105,6 +106,7 @@ final class World: @unchecked Sendable {
             isReplaced = false
             guard let contents = right else { return }
             right = nil
+            center.isForeign = false
             if kept != nil { return kept = contents }
             _ = await center.stop()
             await center.start(contents)
