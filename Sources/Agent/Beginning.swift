@@ -48,10 +48,11 @@ struct Beginning: Sendable {
                 remedy: "restore agent.db from a copy; or join again with --join and --token; or, to begin a new cluster, move \(Credentials.file) away")
         }
         if let join = configuration.join {
-            (membership, invitation, credentials) = try await Self.join(join, configuration, node)
+            (membership, invitation, credentials) = try await Self.join(join, configuration, node, table)
             membership = try Self.follow(configuration.store, membership)
             try credentials?.save(files)
             try membership.save(table)
+            try table.delete(Self.joiningKey)
             return
         }
         switch configuration.store {
@@ -74,7 +75,7 @@ struct Beginning: Sendable {
             credentials = try signer.credentials(node: node.description, name: configuration.nodeName)
         } else if let present = credentials, let join = configuration.join, let text = configuration.token, JoinToken.looksLike(text) {
             (_, _, credentials) = try await Joining.join(
-                join, token: try JoinToken(parsing: text), node: node, name: configuration.nodeName, known: present.key)
+                join, token: try JoinToken(parsing: text), node: node, name: configuration.nodeName, key: present.key)
         }
         try credentials?.save(files)
     }
@@ -94,7 +95,7 @@ struct Beginning: Sendable {
     }
 
     private static func join(
-        _ address: HTTPAddress, _ configuration: Configuration, _ node: NodeID
+        _ address: HTTPAddress, _ configuration: Configuration, _ node: NodeID, _ table: LocalTable
     ) async throws -> (Membership, ClusterInvitation, Credentials?) {
         guard let token = configuration.token else {
             throw AgentError(
@@ -111,7 +112,20 @@ struct Beginning: Sendable {
                 .setup, "join the cluster at \(address)", cause: error.cause,
                 remedy: "copy the token again, whole, as 'tulle token create' printed it")
         }
-        return try await Joining.join(address, token: parsed, node: node, name: configuration.nodeName)
+        return try await Joining.join(
+            address, token: parsed, node: node, name: configuration.nodeName, key: try keyToJoin(table))
+    }
+
+    private static let joiningKey = "joining"
+
+    /// Kept from before this host asks until it is let in: if the answer is lost, the next start asks with the same key, and takes no second use of
+    /// the token.
+    static func keyToJoin(_ table: LocalTable) throws -> PrivateKey {
+        if let kept = try table.value(joiningKey), let key = try? PrivateKey(pem: String(decoding: kept, as: UTF8.self)) { return key }
+        let key = try PrivateKey.generate()
+        try table.put(joiningKey, Array(key.pem().utf8))
+        try table.sync()
+        return key
     }
 
     /// What is set up, held to what the node remembers: etcd's address may change, the kind of store not.

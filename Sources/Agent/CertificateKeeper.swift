@@ -179,12 +179,12 @@ extension Controller {
         // Nobody registers meanwhile.
         let seen = viewRevision
         guard let entry = try await store.list(prefix: StoreKey.cluster).entries.first(where: { $0.key == StoreKey.cluster }) else { return }
-        var sealed = try StoredJSON.decode(ClusterObject.self, entry.value)
+        var sealed = try StoredJSON.read(ClusterObject.self, entry.key, entry.value)
         sealed.isSealed = true
         _ = try await commit(
             StoreTransaction(
                 conditions: [.unchanged(key: StoreKey.cluster, since: entry.modified), .quiet(prefix: StoreKey.nodes, since: seen)],
-                operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(sealed, over: entry.value), lease: nil)]),
+                operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(sealed, over: entry), lease: nil)]),
             "seal the cluster")
     }
 }

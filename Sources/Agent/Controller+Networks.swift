@@ -291,7 +291,7 @@ extension Controller {
         gone.state = .removed
         gone.removed = wallSeconds()
         var operations: [StoreOperation] = [
-            .put(key: key, value: try StoredJSON.encode(gone, over: entry.value), lease: nil),
+            .put(key: key, value: try StoredJSON.encode(gone, over: entry), lease: nil),
             .delete(key: StoreKey.vni(network.vni)), .delete(key: StoreKey.networkKey(network.key)),
         ]
         if let name = network.name, network.dockerID == nil { operations.append(.delete(key: StoreKey.networkName(name))) }

@@ -13,7 +13,7 @@ extension Controller {
             let (seen, endpoints) = (viewRevision, local.endpoints)
             if isStoreReachable, distrust == nil, isRegistered, viewRevision >= published {
                 do {
-                    let operations = try publications()
+                    let operations = try await publications()
                     for start in stride(from: 0, to: operations.count, by: Leaving.part) {
                         let part = Array(operations[start..<min(start + Leaving.part, operations.count)])
                         if case .committed(let revision) = try await store.commit(StoreTransaction(operations: part)) {
@@ -53,7 +53,7 @@ extension Controller {
                 + (network.name.map { [StoreKey.networkName($0)] } ?? [])
             let transaction = StoreTransaction(
                 conditions: [.unchanged(key: key, since: entry.modified)] + claims.map { .absent(key: $0) },
-                operations: [.put(key: key, value: try StoredJSON.encode(living, over: entry.value), lease: nil)]
+                operations: [.put(key: key, value: try StoredJSON.encode(living, over: entry), lease: nil)]
                     + claims.map { .put(key: $0, value: reference(network.id), lease: nil) })
             let isDone = try await commit(transaction, operation) != nil
             if !isDone {
@@ -93,15 +93,22 @@ extension Controller {
         setProblems(under: "address ", lost)
     }
 
-    private func publications() throws -> [StoreOperation] {
+    private func publications() async throws -> [StoreOperation] {
         var operations: [StoreOperation] = []
+        var renewals: [EndpointObject] = []
         for endpoint in local.endpoints.values {
             let object = EndpointObject(
                 id: endpoint.id, network: endpoint.network, node: me.id, name: endpoint.name,
                 addresses: endpoint.addresses, mac: endpoint.mac, created: endpoint.created)
-            guard view.endpoints[endpoint.network]?[endpoint.id] != object else { continue }
-            operations.append(
-                .put(key: StoreKey.endpoint(endpoint.network, endpoint.id), value: try StoredJSON.encode(object), lease: nil))
+            let key = StoreKey.endpoint(endpoint.network, endpoint.id)
+            let present = view.endpoints[endpoint.network]?[endpoint.id]
+            // One that cannot be read, of a newer version for one, is named as a problem and left as it is.
+            guard present != object, !isUnreadable(key) else { continue }
+            guard present == nil else {
+                renewals.append(object)
+                continue
+            }
+            operations.append(.put(key: key, value: try StoredJSON.encode(object), lease: nil))
         }
         for (network, endpoints) in view.endpoints {
             for endpoint in endpoints.values where endpoint.node == me.id && local.endpoints[endpoint.id] == nil {
@@ -145,6 +152,13 @@ extension Controller {
             if isForgotten, isKnownToAll, (view.blocks[network.id] ?? [:]).isEmpty {
                 operations.append(.delete(key: StoreKey.network(network.id)))
             }
+        }
+        for object in renewals {
+            let key = StoreKey.endpoint(object.network, object.id)
+            let entry = try await store.list(prefix: key).entries.first { $0.key == key }
+            // It may have ended while the store was asked.
+            guard local.endpoints[object.id] != nil else { continue }
+            operations.append(.put(key: key, value: try StoredJSON.encode(object, over: entry), lease: nil))
         }
         return operations
     }

@@ -94,6 +94,11 @@ struct EtcdFailure: Error {
         if says("authentication failed", "invalid user ID or password") {
             return error(.permission, "Correct user and password of etcd's \(who), or set them: etcdctl user passwd.")
         }
+        if says("CommonName of client") {
+            return error(
+                .permission,
+                "Give a certificate without a CommonName with --store-cert: etcd with users takes no user's name from it where JSON is spoken, and refuses it.")
+        }
         if says("permission denied") || code == 7 {
             return error(
                 .permission,
