@@ -17,8 +17,8 @@ release: ## the binary to ship: .build/release/tulle, stripped, with the Swift l
 release-flags:
 	@echo $(RELEASE)
 
-test: ## all tests; as root also those on real Docker hosts (made of namespaces)
-	scripts/test "$(FILTER)"
+test: ## all tests; as root also those on real Docker hosts (made of namespaces); STORE=etcd: these with etcd as the store
+	STORE=$(STORE) scripts/test "$(FILTER)"
 
 demo: ## as root: three Docker hosts, one network, start to end (KEEP=1 leaves them up)
 	lab/demo

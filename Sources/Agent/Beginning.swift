@@ -146,9 +146,15 @@ struct Beginning: Sendable {
     /// - Returns: its id.
     private static func newCluster(_ url: String, _ configuration: Configuration) async throws -> String {
         let location = try EtcdLocation(parsing: url)
+        let store = try StoreAccess.etcd(location, configuration)
         do {
-            throw StoreAccess.taken(location, try await StoreAccess.etcd(location, configuration).identity().cluster)
+            throw StoreAccess.taken(location, try await store.identity().cluster)
         } catch let error as StoreError where error.code == .missing {
+            if let key = try await store.anyKey() {
+                throw AgentError(
+                    .setup, "make a cluster with its store at \(location)", cause: "below that prefix are keys of somebody else's, such as \(key)",
+                    remedy: "give the address another prefix (etcd://HOST/PREFIX); nothing was written. If they are left of a cluster of tulle's, delete them first")
+            }
             return NodeID(random: .random(in: .min ... .max)).description
         }
     }

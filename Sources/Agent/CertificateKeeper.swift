@@ -53,7 +53,7 @@ actor CertificateKeeper {
 
     private func keep() async throws {
         if credentials?.isDue(at: wallSeconds()) ?? true { try await renew() }
-        if let tls = try keys.server(log) { try await listener.secure(tls) }
+        if let tls = try keys.server(log) { await listener.secure(tls) }
         await controller.setFingerprint(credentials?.certificate.fingerprintText)
     }
 

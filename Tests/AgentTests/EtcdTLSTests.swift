@@ -50,7 +50,7 @@ struct EtcdTLSTests {
         func issue(_ name: String, end: Int = 2_400_000_000, curve: Bool = false, subject: String? = nil) throws {
             let key = curve ? "-newkey ec -pkeyopt ec_paramgen_curve:P-256" : "-newkey rsa:2048"
             try openssl("req -new \(key) -nodes -subj \(subject ?? "/CN=\(name)") -config settings -keyout \(name).key -out \(name).csr")
-            let end = try LabProcess(["date", "-u", "-d", "@\(end)", "+%y%m%d%H%M%SZ"]).finish(within: .seconds(5)).output.labWords.joined()
+            let end = try LabProcess(["date", "-u", "-d", "@\(end)", "+%y%m%d%H%M%SZ"]).finish(within: .seconds(5)).output.trimmed
             try openssl("ca -batch -notext -config settings -cert ca.pem -keyfile ca.key -startdate 200101000000Z -enddate \(end) -in \(name).csr -out \(name).pem")
         }
 
@@ -78,10 +78,15 @@ struct EtcdTLSTests {
             return { HTTPClient($0, tls: slot) }
         }
 
-        func etcd(_ name: String = "server", at time: Int? = nil) async throws -> EtcdProcess {
+        func etcd() async throws -> EtcdProcess {
             try await EtcdProcess.single(
-                ["--cert-file=\(path(name + ".pem"))", "--key-file=\(path(name + ".key"))", "--client-cert-auth", "--trusted-ca-file=\(path("ca.pem"))", "--bcrypt-cost=4"],
-                secure: try client(at: time))
+                ["--cert-file=\(path("server.pem"))", "--key-file=\(path("server.key"))", "--client-cert-auth", "--trusted-ca-file=\(path("ca.pem"))", "--bcrypt-cost=4"],
+                secure: try client())
+        }
+        /// With a certificate that was good at that time; it asks its clients for none.
+        func etcd(_ name: String, at time: Int) async throws -> EtcdProcess {
+            try await EtcdProcess.single(
+                ["--cert-file=\(path(name + ".pem"))", "--key-file=\(path(name + ".key"))"], secure: try client(at: time))
         }
     }
 
@@ -95,8 +100,8 @@ struct EtcdTLSTests {
         throw LabFailure("it was answered")
     }
 
-    private func expect(_ error: StoreError, _ cause: String, _ remedy: String, _ place: SourceLocation = #_sourceLocation) {
-        #expect(error.operation == "read the store's identity from etcd", sourceLocation: place)
+    private func expect(_ error: StoreError, _ operation: String = "read the store's identity from etcd", _ cause: String, _ remedy: String, _ place: SourceLocation = #_sourceLocation) {
+        #expect(error.operation == operation, sourceLocation: place)
         #expect(error.cause.contains(cause), "\(error)", sourceLocation: place)
         #expect(error.remedy.contains(remedy), "\(error)", sourceLocation: place)
     }
@@ -130,7 +135,8 @@ struct EtcdTLSTests {
         #expect(named.code == .permission && named.remedy.contains("without a CommonName"), "\(named)")
         let nobody = try await refusal(try self.store(etcd, files.settings(client: "own")))
         #expect(nobody.code == .permission && nobody.remedy.contains("USER:PASSWORD"), "\(nobody)")
-        expect(try await refusal(try self.store(etcd, files.settings(client: nil), user: "agent:a%2Fb%40c@")), "certificate", "--store-cert")
+        expect(try await refusal(try self.store(etcd, files.settings(client: nil), user: "agent:a%2Fb%40c@")),
+            "authenticate user 'agent' at etcd", "certificate", "--store-cert")
     }
 
     @Test("another authority, another name, a certificate that has ended, and no TLS at all: each says what is wrong and what helps")

@@ -3,7 +3,7 @@ import TestKit
 import Testing
 
 /// A cluster without an embedded store: etcd's three members have the truth, and no agent serves it.
-@Suite("etcd as the store", .serialized, .needsLab, .lab("etcd", agents: nil, prepare: EtcdMembers.prepare))
+@Suite("etcd as the store", .serialized, .needsLab, .needsEmbeddedStore("it has an etcd of its own, and runs without STORE=etcd"), .lab("etcd", agents: nil, prepare: EtcdMembers.prepare))
 struct EtcdTests {
     init() async throws {
         for host in hosts {

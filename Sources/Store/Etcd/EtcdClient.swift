@@ -1,6 +1,5 @@
 import HTTP
 import Synchronization
-import TLS
 
 /// Requests to an etcd cluster.
 ///
@@ -120,24 +119,11 @@ final class EtcdClient: Sendable {
             self.init(
                 StoreError(
                     code, operation, cause: "\(error.operation): \(error.cause)",
-                    remedy: error.tls.map(Self.remedy)
+                    remedy: error.tls?.etcdRemedy
                         ?? (code == .badAnswer
                             ? "Check that the address is a client address of etcd 3.4 or later; with TLS it begins with etcds://."
                             : "Check that etcd runs there, its address (etcds:// if it serves with TLS), and that no firewall drops its port.")),
                 isMembersFault: code != .invalid, isUntouched: !error.isSent)
-        }
-
-        /// What helps where etcd's TLS and ours do not find together; `TLSError` knows only of agents.
-        private static func remedy(_ error: TLSError) -> String {
-            switch error.code {
-            case .unknownAuthority, .badCertificate: "Give the authority of etcd's certificate with --store-ca, or correct etcd's address."
-            case .expired, .notYetValid: "Renew etcd's certificate; if it is good, set this host's clock."
-            case .wrongName: "Use an address that is in etcd's certificate (its subjectAltName), or put this one into it."
-            case .noTLS: "If this etcd has no TLS, write its address with etcd:// in place of etcds://."
-            case .refusedByPeer: "Give a certificate that etcd trusts, and that has not ended, with --store-cert and --store-key."
-            case .protocolVersion: "Let etcd speak TLS 1.3: leave out its --tls-max-version, and use 3.4 or later."
-            default: "Check etcd's address, its log, and --store-ca, --store-cert and --store-key."
-            }
         }
     }
 

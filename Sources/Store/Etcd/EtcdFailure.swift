@@ -100,6 +100,9 @@ struct EtcdFailure: Error {
                 "Give a certificate without a CommonName with --store-cert: etcd with users takes no user's name from it where JSON is spoken, and refuses it.")
         }
         if says("permission denied") || code == 7 {
+            guard user != nil else {
+                return error(.permission, "Give a user with a role for the prefix, as etcd://USER:PASSWORD@HOST:2379.")
+            }
             return error(
                 .permission,
                 "Give \(who) a role of etcd's with the right to read and write the prefix: "

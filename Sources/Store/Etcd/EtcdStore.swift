@@ -40,6 +40,13 @@ package final class EtcdStore: Store {
         return found.identity
     }
 
+    /// A key below the prefix, as etcd has it, whoever put it there; nil if there is none.
+    package func anyKey() async throws -> String? {
+        let body = EtcdRequest.range(names.range(below: ""), limit: 1, keysOnly: true).finished
+        let answer = try await client.read(EtcdRequest.Path.range, body, "look whether etcd is empty below \(names.prefix)")
+        return answer.entries.first.map { String(decoding: $0.key, as: UTF8.self) }
+    }
+
     /// Makes this the store of a new cluster. Whoever comes second gets the identity of the one that was first.
     package func found(_ identity: StoreIdentity) async throws -> StoreIdentity {
         let operation = "found the store in etcd"
