@@ -237,7 +237,8 @@ extension Controller {
         }
         // All hosts get in by this agent, so that of two that come with one name at once the second is told here.
         let moment = bootSeconds()
-        arriving = arriving.filter { moment - $0.value.since < Self.arrival }
+        // From its registration on it is the record that counts.
+        arriving = arriving.filter { moment - $0.value.since < Self.arrival && view.nodes[$0.value.node] == nil && view.removed[$0.value.node] == nil }
         if let other = arriving[order.name], other.node != order.node {
             throw AgentError(
                 .conflict, operation, cause: "the name \(order.name) is taken by node \(other.node), which joins at this moment",

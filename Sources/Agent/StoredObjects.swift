@@ -67,6 +67,11 @@ package enum StoredJSON {
     package static func encode<Value: Codable>(_ value: Value, over entry: StoreEntry?) throws -> [UInt8] {
         guard let entry else { return try plain(value) }
         let known = try plain(read(Value.self, entry.key, entry.value))
+        guard (try? decode(JSONTree.self, entry.value)) != nil else {
+            throw AgentError(
+                .invalid, "write the store's key \(entry.key)", cause: "it has a number of more digits than can be kept; it is left as it is",
+                remedy: "no agent writes such: correct or remove the key")
+        }
         return try plain(
             JSONTree(decode(JSONTree.self, entry.value), known: decode(JSONTree.self, known), now: decode(JSONTree.self, plain(value))))
     }
@@ -212,7 +217,7 @@ extension ClusterView.Object {
             guard let id = NetworkID(parts[1]) else { found = try malformed(); break }
             found = .endpoint(id, EndpointID(parts[2]), try object(EndpointObject.self) { $0.network == id })
         case ("tokens", 2): found = .token(parts[1], try object(TokenObject.self) { $0.id == parts[1] })
-        case ("authorities", 2): found = .authority(parts[1], try object(AuthorityObject.self))
+        case ("authorities", 2): found = .authority(parts[1], try object(AuthorityObject.self) { $0.fingerprint == parts[1] })
         default: found = nil
         }
         guard let found else { return nil }

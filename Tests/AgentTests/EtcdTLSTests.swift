@@ -100,7 +100,7 @@ struct EtcdTLSTests {
         throw LabFailure("it was answered")
     }
 
-    private func expect(_ error: StoreError, _ operation: String = "read the store's identity from etcd", _ cause: String, _ remedy: String, _ place: SourceLocation = #_sourceLocation) {
+    private func expect(_ error: StoreError, of operation: String = "read the store's identity from etcd", _ cause: String, _ remedy: String, _ place: SourceLocation = #_sourceLocation) {
         #expect(error.operation == operation, sourceLocation: place)
         #expect(error.cause.contains(cause), "\(error)", sourceLocation: place)
         #expect(error.remedy.contains(remedy), "\(error)", sourceLocation: place)
@@ -136,7 +136,7 @@ struct EtcdTLSTests {
         let nobody = try await refusal(try self.store(etcd, files.settings(client: "own")))
         #expect(nobody.code == .permission && nobody.remedy.contains("USER:PASSWORD"), "\(nobody)")
         expect(try await refusal(try self.store(etcd, files.settings(client: nil), user: "agent:a%2Fb%40c@")),
-            "authenticate user 'agent' at etcd", "certificate", "--store-cert")
+            of: "authenticate user 'agent' at etcd", "certificate", "--store-cert")
     }
 
     @Test("another authority, another name, a certificate that has ended, and no TLS at all: each says what is wrong and what helps")
@@ -159,6 +159,6 @@ struct EtcdTLSTests {
         expect(try await refusal(try store(old, files.settings(client: "agent"))), "was valid until", "Renew etcd's certificate")
         old.stop()
         let plain = try await EtcdProcess.single()
-        expect(try await refusal(try store(plain, files.settings(client: "agent"))), "no TLS", "etcd:// in place of etcds://")
+        expect(try await refusal(try store(plain, files.settings(client: "agent"))), "handshake", "etcd:// in place of etcds://")
     }
 }

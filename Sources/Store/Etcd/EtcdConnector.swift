@@ -30,6 +30,7 @@ extension TLSError {
         case .noTLS: "If this etcd has no TLS, write its address with etcd:// in place of etcds://."
         case .refusedByPeer: "Give a certificate that etcd trusts, and that has not ended, with --store-cert and --store-key."
         case .protocolVersion: "Let etcd speak TLS 1.3: leave out its --tls-max-version, and use 3.4 or later."
+        case .closed: "Check that this etcd serves with TLS: if not, write its address with etcd:// in place of etcds://; see also its log."
         default: "Check etcd's address, its log, and --store-ca, --store-cert and --store-key."
         }
     }

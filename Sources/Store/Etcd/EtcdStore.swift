@@ -44,7 +44,7 @@ package final class EtcdStore: Store {
     package func anyKey() async throws -> String? {
         let body = EtcdRequest.range(names.range(below: ""), limit: 1, keysOnly: true).finished
         let answer = try await client.read(EtcdRequest.Path.range, body, "look whether etcd is empty below \(names.prefix)")
-        return answer.entries.first.map { String(decoding: $0.key, as: UTF8.self) }
+        return answer.entries.first.map { names.prefix + (names.name(of: $0.key) ?? EtcdNames.identity) }
     }
 
     /// Makes this the store of a new cluster. Whoever comes second gets the identity of the one that was first.
