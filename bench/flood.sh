@@ -17,6 +17,7 @@ flood_with() {                                    # flood_with ITEM ROUND COMMAN
   setsid "$repository/lab/lab" exec net "$@" >/dev/null 2>&1 & pid=$!
   sleep 1
   flood_probe "$item" tulle "$round"
+  [ "$item" != flood-silent ] || result flood-open tulle "$round" "$(lab exec h1 sh -c "ss -Htn state established '( sport = :7940 )' | wc -l")"
   kill -- -$pid 2>/dev/null || true
   wait $pid 2>/dev/null || true
 }
@@ -33,7 +34,6 @@ flood() {
     flood_with flood-handshakes "$round" openssl s_time -connect "$net4.1:7940" -new -time 60
     flood_with flood-silent "$round" bash -c "ulimit -n 65536; while :; do for i in {1..100}; do exec {fd}<>/dev/tcp/$net4.1/7940; done; sleep 0.1; done"
     flood_with flood-tokens "$round" bash -c "while :; do for i in {1..20}; do curl -sk -m 9 -o /dev/null -X POST -d '$order' https://$net4.1:7940/v1/join & done; sleep 0.1; done"
-    result flood-open tulle "$round" "$(lab exec h1 sh -c "ss -Htn state established '( sport = :7940 )' | wc -l")"
   done
   lab down
   flood_etcd

@@ -32,7 +32,7 @@ def figures: [
   {item: "flood-handshakes", name: "  beside a flood of handshakes", unit: "ms", q: 0.99, limit: 100},
   {item: "flood-silent", name: "  of connections that say nothing", unit: "ms", q: 0.99, limit: 100},
   {item: "flood-tokens", name: "  of wrong tokens", unit: "ms", q: 0.99, limit: 100},
-  {item: "flood-open", name: "connections open after it", unit: "", limit: 300},
+  {item: "flood-open", name: "connections open in the flood of silent ones", unit: "", limit: 300},
   {item: "etcd-cpu", name: "an etcd that fails: CPU of the agent", unit: "% of a core", limit: 1},
   {item: "etcd-log", name: "  lines in its log, a minute", unit: "", limit: 40},
   {item: "etcd-calls", name: "  calls, a minute", unit: "", limit: 40},

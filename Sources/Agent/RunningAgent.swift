@@ -143,7 +143,7 @@ struct RunningAgent: Sendable {
         }
         let accept = ForwardAccept(log: log)
         let follower = UnderlayFollower(
-            selector: configuration.underlay, controller: controller, listener: listener, locator: access.locator,
+            selector: configuration.underlay, controller: controller, listener: listener, access: access,
             table: table, announcement: access.isServed ? StoreAnnouncement(keys: keys, table: table, log: log) : nil)
         let keeper = CertificateKeeper(
             beginning, controller: controller, keys: keys, listener: listener, files: files, table: table, log: log)

@@ -35,6 +35,11 @@ final class EtcdClient: Sendable {
 
     var addresses: [HTTPAddress] { members.withLock { $0.addresses } }
 
+    /// Closes every connection; calls under way fail.
+    func disconnect() {
+        for endpoint in members.withLock({ $0.endpoints }) { endpoint.client.disconnect() }
+    }
+
     /// Asks what may be asked twice.
     func read(_ path: String, _ body: [UInt8], _ operation: String) async throws -> EtcdAnswer {
         try await trying(operation, isRepeatable: true) { endpoint, timeout in

@@ -25,6 +25,12 @@ package final class EtcdStore: Store {
         names = EtcdNames(prefix: client.location.prefix)
     }
 
+    /// Closes every connection, as when this host's address changed and they lead nowhere. Calls and watches under way fail.
+    package func disconnect() {
+        client.disconnect()
+        for watch in watches.withLock({ Array($0.values) }) { Task { await watch.lose("this host's address changed") } }
+    }
+
     // MARK: Identity
 
     package func identity() async throws -> StoreIdentity {

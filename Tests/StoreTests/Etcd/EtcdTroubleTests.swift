@@ -47,6 +47,27 @@ struct EtcdTroubleTests {
         }
     }
 
+    @Test("when this host's address changed, calls and watches end at once instead of at their time, and new ones work", .enabled(if: EtcdProcess.isAvailable, needsEtcd))
+    func disconnected() async throws {
+        try await withEtcd { process, store in
+            let start = try await store.write(.put("a"))
+            var watch = await WatchReader(store, after: start)
+            let end = try await store.write(.put("b"))
+            #expect(try await watch.changes(upTo: end).count == 1)
+            // As if what is sent went nowhere.
+            process.signal(SIGSTOP)
+            let asked = ContinuousClock.now
+            // More than once, for the call may not have begun at the first time.
+            let changes = Task { while (try? await Task.sleep(for: .milliseconds(50))) != nil { store.disconnect() } }
+            await #expect(throws: StoreError.self) { _ = try await store.list(prefix: "") }
+            await #expect(throws: StoreError.self) { while try await watch.next() != nil {} }
+            changes.cancel()
+            #expect(.now - asked < .seconds(4), "a call has 6 s")
+            process.signal(SIGCONT)
+            #expect(try await obtain("a list") { try await store.list(prefix: "") }.entries.count == 2)
+        }
+    }
+
     /// What a server that is no etcd, or a broken one, may say to everything.
     static let sayings: [(status: Int, body: String)] = [
         (200, ""), (200, "{}"), (200, "null"), (200, "[]"), (200, "<html>hello</html>"), (200, #"{"header":3}"#), (200, #"{"kvs":[{"key":"!"}]}"#),
