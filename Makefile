@@ -6,7 +6,7 @@ RELEASE = -c release --product tulle --static-swift-stdlib -Xswiftc -Osize -Xswi
   -Xlinker --gc-sections -Xlinker --icf=safe -Xlinker --no-export-dynamic -Xlinker -z -Xlinker pack-relative-relocs
 
 .DEFAULT_GOAL := build
-.PHONY: build release release-flags test demo bench soak clean help
+.PHONY: build release release-flags test faults demo bench soak clean help
 
 build: ## the debug build
 	$(SWIFT) build
@@ -19,6 +19,10 @@ release-flags:
 
 test: ## all tests; as root also those on real Docker hosts (made of namespaces); STORE=etcd: these with etcd as the store
 	STORE=$(STORE) scripts/test "$(FILTER)"
+
+faults: ## as root: all that can go wrong, in random order and two at once (SEED, FAULT, STORE, ROUNDS: docs/faults.md)
+	TULLE_FAULTS=1 TULLE_SEED=$(SEED) TULLE_FAULT=$(FAULT) TULLE_STORE=$(STORE) TULLE_ROUNDS=$(ROUNDS) \
+	  TEST_LIMIT=14400 scripts/test 'LabTests\..*FaultRoundTests'
 
 demo: ## as root: three Docker hosts, one network, start to end (KEEP=1 leaves them up)
 	lab/demo

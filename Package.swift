@@ -64,6 +64,12 @@ let package = Package(
             swiftSettings: swift),
         // Tests.
         .target(name: "TestKit", dependencies: ["Fabric", "Addressing", "HTTP"], path: "Tests/TestKit", swiftSettings: swift),
+        .target(name: "CSimulation", path: "Tests/CSimulation"),
+        // A whole cluster in one process, its time and its accidents made of a number (docs/DESIGN.md, section 7).
+        .executableTarget(
+            name: "simulation",
+            dependencies: ["CSimulation", "TestKit", "Agent", "Docker", "Store", "Fabric", "Addressing", log],
+            path: "Tests/Simulation", swiftSettings: swift),
         tests("Addressing", ["Addressing"]),
         tests("Netlink", ["Netlink", "Addressing", "CLinux"]),
         tests("Fabric", ["Fabric", "Addressing", "TestKit"]),

@@ -34,11 +34,12 @@ package enum AgentProgram {
         let end = TerminationSignal()
         for warning in configuration.warnings { log.warning("\(warning)") }
         do {
-            let agent = try await RunningAgent.start(configuration, output: output)
+            let agent = try await RunningAgent.start(configuration, output: output, restart: end.restart)
             end.isStarting = false
-            await end.wait()
-            log.notice("ending; the data plane stays as it is")
+            let isRestart = await end.wait()
+            log.notice(isRestart ? "beginning anew; the data plane stays as it is" : "ending; the data plane stays as it is")
             await agent.stop()
+            if isRestart { throw Self.beginAnew() }
             return 0
         } catch {
             log.critical("\(error)")
@@ -47,9 +48,22 @@ package enum AgentProgram {
     }
 }
 
-/// SIGTERM and SIGINT as something to wait for; both are caught from its creation on.
+extension AgentProgram {
+    /// This program again, in this process (`man 2 execve`): the agent reads its state directory as at any start. Files and locks of ours are closed on the way.
+    ///
+    /// - Returns: why it did not happen.
+    private static func beginAnew() -> AgentError {
+        var arguments = CommandLine.arguments.map { strdup($0) } + [nil]
+        execv("/proc/self/exe", &arguments)
+        return AgentError(.setup, "begin anew", cause: String(cString: strerror(errno)), remedy: "start the agent again")
+    }
+}
+
+/// SIGTERM and SIGINT, and the agent's own wish to begin anew, as something to wait for; signals are caught from its creation on.
 final class TerminationSignal {
-    private let stream: AsyncStream<Void>
+    /// Whether it is to begin anew.
+    private let stream: AsyncStream<Bool>
+    private let wish: AsyncStream<Bool>.Continuation
     private let starting = StartFlag()
     /// While this is true a signal ends the program at once: it may wait for a host that does not answer, and has done nothing yet that wants an end.
     var isStarting: Bool {
@@ -59,21 +73,27 @@ final class TerminationSignal {
     private var sources: [any DispatchSourceSignal]
 
     init() {
-        let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
+        let (stream, continuation) = AsyncStream.makeStream(of: Bool.self)
         self.stream = stream
+        wish = continuation
         sources = []
         sources = [SIGTERM, SIGINT].map { number in
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
             source.setEventHandler { [starting] in
                 if starting.isOn { exit(0) }
-                continuation.yield()
+                continuation.yield(false)
             }
             source.resume()
             return source
         }
     }
-    func wait() async { for await _ in stream { return } }
+    /// Any number of times.
+    var restart: @Sendable () -> Void { { [wish] in wish.yield(true) } }
+    func wait() async -> Bool {
+        for await isRestart in stream { return isRestart }
+        return false
+    }
 }
 
 private final class StartFlag: Sendable {

@@ -11,15 +11,18 @@ package struct AllocationLease: Sendable {
         var validUntil: Double
     }
     private let table: LocalTable
+    private let bootID: @Sendable () -> String
     package let term: Int
     /// Seconds of CLOCK_BOOTTIME.
     package private(set) var validUntil: Double = 0
 
-    package init(table: LocalTable, term: Int) throws {
+    /// - Parameter bootID: a new one at each boot of the machine: CLOCK_BOOTTIME of another boot says nothing.
+    package init(table: LocalTable, term: Int, bootID: @escaping @Sendable () -> String) throws {
         self.table = table
+        self.bootID = bootID
         self.term = term
         if let value = try table.value("lease"), let saved = try? StoredJSON.decode(Saved.self, value),
-            saved.boot == Self.bootID()
+            saved.boot == bootID()
         {
             validUntil = saved.validUntil
         }
@@ -28,22 +31,11 @@ package struct AllocationLease: Sendable {
     /// - Parameter sent: CLOCK_BOOTTIME before the renewal went out.
     package mutating func renewed(sent: Double) throws {
         validUntil = sent + Double(term) * 0.9
-        try table.put("lease", StoredJSON.encode(Saved(boot: Self.bootID(), validUntil: validUntil)))
+        try table.put("lease", StoredJSON.encode(Saved(boot: bootID(), validUntil: validUntil)))
     }
 
     package func isValid(at now: Double) -> Bool { now < validUntil }
-
-    /// A new one at each boot of the machine: CLOCK_BOOTTIME of another boot says nothing.
-    private static func bootID() -> String {
-        (try? readSmallFile("/proc/sys/kernel/random/boot_id")) ?? "unknown"
-    }
 }
-
-/// CLOCK_BOOTTIME in seconds.
-package func bootSeconds() -> Double { Double(EmbeddedStore.bootTime()) / 1e9 }
-
-/// Seconds since 1970.
-package func wallSeconds() -> Int { time(nil) }
 
 /// The text of a small file without trailing white space.
 package func readSmallFile(_ path: String) throws -> String {

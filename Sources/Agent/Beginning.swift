@@ -23,7 +23,7 @@ struct Beginning: Sendable {
         node = try NodeID.kept(in: table)
         let lifetime = Int(configuration.certificateLifetime.components.seconds)
         if let known = try Membership.load(table) {
-            membership = try Self.follow(configuration.store, known)
+            membership = known.isMoved == true ? known : try Self.follow(configuration.store, known)
             if membership.storeURL != known.storeURL { try membership.save(table) }
             credentials = try Credentials.load(files)
             try credentials?.check(node: node, cluster: membership.cluster, files)
@@ -137,7 +137,7 @@ struct Beginning: Sendable {
         case (.etcd, nil), (.embedded, .some):
             throw AgentError(
                 .setup, "start", cause: "the cluster of this node has \(membership.storeURL == nil ? "an agent's embedded store" : "its store in etcd"), and --store says otherwise",
-                remedy: "leave --store out; this version cannot move a cluster to another kind of store")
+                remedy: "leave --store out; 'tulle store migrate' moves a cluster to etcd")
         }
         return membership
     }

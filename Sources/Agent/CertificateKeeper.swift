@@ -14,6 +14,7 @@ actor CertificateKeeper {
     private let listener: PeerListener
     private let files: StateDirectory
     private let table: LocalTable
+    /// Of this host, which may be one that another took the place of.
     private let signer: Signer?
     private let log: Logger
     private var membership: Membership
@@ -38,7 +39,7 @@ actor CertificateKeeper {
             let seen = await controller.trust()
             keys.refuse(await controller.removedNodes())
             var failures: [String] = []
-            for step in [keep, publish, seal] {
+            for step in [trust, keep, publish, seal] {
                 do { try await step() } catch { failures.append("\(error)") }
             }
             let left = credentials.map { Int($0.certificate.renewal) - wallSeconds() } ?? 0
@@ -51,16 +52,40 @@ actor CertificateKeeper {
         }
     }
 
+    /// Believes authorities that took over: for a time nodes have certificates of both.
+    private func trust() async throws {
+        guard var new = credentials else { return }
+        new.authorities = await controller.belief().extend(new.authorities)
+        guard new.authorities.map(\.fingerprintText) != credentials?.authorities.map(\.fingerprintText) else { return }
+        try keys.set(new.contexts(membership.cluster))
+        try new.save(files)
+        credentials = new
+        log.notice("the cluster's authorities changed", metadata: ["count": "\(new.authorities.count)"])
+    }
+
+    private func activeSigner() async -> Signer? {
+        guard let signer, await controller.maySign(signer.authority.certificate.fingerprintText) else { return nil }
+        return signer
+    }
+
     private func keep() async throws {
-        if credentials?.isDue(at: wallSeconds()) ?? true { try await renew() }
+        let issuer = credentials?.authorities.first?.fingerprintText
+        let isSuperseded = if let issuer { await controller.isSuperseded(issuer) } else { false }
+        if isSuperseded || credentials?.isDue(at: wallSeconds()) ?? true { try await renew() }
         if let tls = try keys.server(log) { await listener.secure(tls) }
-        await controller.setFingerprint(credentials?.certificate.fingerprintText)
+        await controller.setTrust(
+            credentials?.certificate.fingerprintText, authority: credentials?.authorities.first?.fingerprintText,
+            believed: try credentials?.authorities.map { try $0.pem() } ?? [])
     }
 
     /// By this node's own authority, or by the one that has it.
     private func renew() async throws {
         let (id, name) = await (controller.me.id, controller.me.name)
-        if let signer { return try adopt(try signer.credentials(node: id.description, name: name)) }
+        if let signer = await activeSigner() {
+            var new = try signer.credentials(node: id.description, name: name)
+            new.authorities += (credentials?.authorities ?? []).filter { $0.publicKey != signer.authority.certificate.publicKey }
+            return try adopt(new)
+        }
         guard let (node, address) = await controller.authorityPlace() else {
             // A cluster of version 0.1 has none.
             guard credentials != nil else { return }
@@ -82,7 +107,7 @@ actor CertificateKeeper {
     /// Saved when it is known to be good.
     private func adopt(_ new: Credentials) throws {
         guard new.isGood(at: wallSeconds()), new.certificate.identity?.cluster == membership.cluster,
-            credentials.map({ $0.authorities.first?.publicKey == new.authorities.first?.publicKey }) ?? true
+            credentials.map({ known in new.authorities.first.map { one in known.authorities.contains { $0.publicKey == one.publicKey } } ?? false }) ?? true
         else {
             throw AgentError(
                 .setup, "take the node's new certificate", cause: "it is of another authority or cluster, or its dates are not those of this host's clock",
@@ -94,14 +119,15 @@ actor CertificateKeeper {
     }
 
     private func publish() async throws {
-        guard let signer else { return }
+        guard let signer = await activeSigner() else { return }
         try await controller.publish(try signer.object(controller.identity.node))
+        try await controller.forgetRetired(after: signer.lifetime)
         try await controller.forgetRemoved(after: signer.lifetime)
     }
 
     private func seal() async throws {
         guard membership.isSealed != true else { return }
-        if signer != nil { try await controller.sealIfAllCan() }
+        if await activeSigner() != nil { try await controller.sealIfAllCan() }
         guard await controller.view.cluster?.isSealed == true, credentials != nil else { return }
         membership.isSealed = true
         membership.token = nil
@@ -132,7 +158,7 @@ extension PeerKeys {
 /// What, when it changes, gives `CertificateKeeper` something to do. Compared after each change of the view, so it must cost little in a large cluster.
 struct Trust: Hashable, Sendable {
     var removed: Int
-    var authorities: Int
+    var authorities: Set<String>
     var nodes: Int
     /// Nodes with a certificate; not counted any more once the cluster is sealed.
     var certified: Int?
@@ -142,7 +168,7 @@ extension Controller {
     func trust() -> Trust {
         let isSealed = view.cluster?.isSealed == true
         return Trust(
-            removed: view.removed.count, authorities: view.authorities.count, nodes: view.nodes.count,
+            removed: view.removed.count, authorities: Set(view.authorities.keys), nodes: view.nodes.count,
             certified: isSealed ? nil : view.nodes.values.count { $0.fingerprint != nil })
     }
 
@@ -153,15 +179,28 @@ extension Controller {
     /// UUIDs, as certificates have them.
     func removedNodes() -> Set<String> { Set(view.removed.keys.map(\.description)) }
 
-    func setFingerprint(_ fingerprint: String?) {
+    func setTrust(_ fingerprint: String?, authority: String?, believed: [String]) {
+        shownAuthority = authority
+        self.believed = believed
         guard me.fingerprint != fingerprint else { return }
         me.fingerprint = fingerprint
         viewChanged()
     }
 
+    /// Whether that authority, of this node, is the one that signs. Where there is none yet it may become it.
+    func maySign(_ fingerprint: String) -> Bool { view.authority.map { $0.fingerprint == fingerprint } ?? view.authorities.isEmpty }
+
+    /// Retired ones by which nobody's certificate is any more.
+    func forgetRetired(after lifetime: Int) async throws {
+        let limit = wallSeconds() - 2 * lifetime
+        let old = view.authorities.values.filter { ($0.retired ?? .max) < limit }.map(\.fingerprint)
+        guard !old.isEmpty, isStoreReachable, distrust == nil else { return }
+        _ = try await commit(StoreTransaction(operations: old.map { .delete(key: StoreKey.authority($0)) }), "forget retired authorities")
+    }
+
     /// This node's authority, for all to know.
     func publish(_ object: AuthorityObject) async throws {
-        guard isStoreReachable, distrust == nil, view.cluster != nil, view.authorities[object.fingerprint] == nil else { return }
+        guard isStoreReachable, distrust == nil, view.cluster != nil, view.authorities.isEmpty else { return }
         let key = StoreKey.authority(object.fingerprint)
         _ = try await commit(
             StoreTransaction(

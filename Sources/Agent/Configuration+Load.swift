@@ -105,7 +105,7 @@ private struct Settings {
         for (variable, text) in environment.sorted(by: { $0.key < $1.key }) where variable.hasPrefix(ConfigurationOption.variablePrefix) {
             if let option = all.first(where: { $0.variable == variable }) {
                 if !text.isEmpty { variables[option.name] = Setting(text: text, place: variable) }
-            } else {
+            } else if variable != AgentClock.variable || !AgentClock.isTest {
                 let hint = ConfigurationHint.suffix(variable, among: all.map(\.variable))
                 warnings.append("\(variable.shown) is ignored: no such setting\(hint)")
             }

@@ -24,6 +24,14 @@ extension Controller {
         }
         guard let subnet = subnet(ofPool: poolID, in: network) else { throw unknownPool(poolID, "give an address") }
         let address = try await allocate(network, subnet, wanted)
+        // Another request for it may have been answered while this one waited for the store.
+        guard local.allocations[network.id]?[address]?.endpoint == nil,
+            giving.insert(AddressKey(network: network.id, address: address)).inserted
+        else {
+            throw AgentError(
+                .conflict, "give address \(address) on network \(network.displayName)", cause: "another container that is being started has it",
+                remedy: "choose another address, or try again in a minute")
+        }
         // One container, one address: the subnet is reached through the gateway.
         return InterfaceAddress(address, length: address.family.width)
     }
@@ -44,7 +52,7 @@ extension Controller {
                 .storeAway, operation,
                 cause: lease.validUntil == 0
                     ? "this node has no lease yet (\(distrust ?? storeFailure ?? "its store was not reached"))"
-                    : "this node's lease ended \(Int(now - lease.validUntil)) s ago and the store does not renew it (\(distrust ?? storeFailure ?? "no reason known"))",
+                    : "this node's lease ended \(Int(now - lease.validUntil)) s ago and the store does not renew it (\(distrust ?? storeFailure ?? problems["registration"] ?? "no reason known"))",
                 remedy: "bring the store back; running containers are not affected")
         }
         if let wanted { return try await allocate(fixed: wanted, network, subnet, operation) }
@@ -54,7 +62,10 @@ extension Controller {
             if let address = try pick(network, subnet) { return address }
         } while try await takeBlock(network, subnet, operation) && .now < deadline
         if let address = try pick(network, subnet) { return address }
-        return try await borrow(nil, network, subnet, operation)
+        do { return try await borrow(nil, network, subnet, operation) } catch let error as AgentError {
+            try requireAllHeard(operation)
+            throw error
+        }
     }
 
     /// From our own blocks, without waiting: nothing can come between the look and the note.
@@ -108,6 +119,7 @@ extension Controller {
         case .some: return try await borrow(address, network, subnet, operation)
         case nil:
             if let holder = view.addresses[network.id]?[address] { throw inUse(address, at: holder.node, operation) }
+            try requireAllHeard(operation)
             try await takeSingle(address, block: block, network.id, operation)
         }
         return address
@@ -149,6 +161,7 @@ extension Controller {
             _ = await wait(within: .seconds(10)) { !$0.takings.contains(key) }
             return true
         }
+        guard view.unheard.isEmpty else { return false }
         let owned = Set((view.blocks[network.id] ?? [:]).keys)
         let seed = fnv1a("\(me.id) \(network.id) \(owned.count)")
         guard let block = Allocation.freeBlock(in: subnet, owned: owned, seed: seed) else { return false }
@@ -189,7 +202,7 @@ extension Controller {
         let deadline = ContinuousClock.now + .seconds(15)
         for block in asked where .now < deadline {
             guard let owner = owned[block]?.node else { continue }
-            let name = "\(me.id)-\(String(UInt64.random(in: .min ... .max), radix: 16))"
+            let name = "\(me.id)-\(String(surroundings.random(), radix: 16))"
             let key = StoreKey.request(network.id, name)
             openRequests.insert(name)
             defer { openRequests.remove(name) }
@@ -340,5 +353,6 @@ extension Controller {
         }
         guard local.allocations[network]?[address] == present else { return }
         try local.removeAllocation(address, in: network)
+        giving.remove(AddressKey(network: network, address: address))
     }
 }

@@ -66,6 +66,7 @@ extension Controller {
         }
         try local.set(
             LocalEndpoint(id: request.id, network: network.id, addresses: addresses, mac: mac, created: wallSeconds()))
+        for address in addresses { giving.remove(AddressKey(network: network.id, address: address)) }
         await endpointsChanged(network.id)
         return mac
     }

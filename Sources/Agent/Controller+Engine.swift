@@ -31,7 +31,8 @@ extension Controller {
     }
 
     /// - Parameter present: Docker's ids of the networks of our driver that the engine has.
-    package func engineWork(present: Set<String>, now: Double = bootSeconds()) -> (create: [NetworkObject], remove: [String]) {
+    package func engineWork(present: Set<String>, now given: Double? = nil) -> (create: [NetworkObject], remove: [String]) {
+        let now = given ?? bootSeconds()
         guard distrust == nil, view.cluster != nil, !isRefused else { return ([], []) }
         forgetVanished(present: present, now: now)
         var remove: [String] = []

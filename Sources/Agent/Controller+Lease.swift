@@ -11,7 +11,7 @@ extension Controller {
         var sign: LeaseID?
         var nextLease = 0.0
         while !Task.isCancelled {
-            if isStoreReachable, distrust == nil, view.cluster != nil {
+            if isStoreReachable, distrust == nil, !isBringing, view.cluster != nil {
                 do {
                     do { try await register() } catch let error as AgentError where error.code == .conflict {
                         isRefused = true

@@ -126,7 +126,7 @@ extension Controller {
             }
             mtu = value
         }
-        let id = NetworkID(random: .random(in: .min ... .max))
+        let id = NetworkID(random: UInt128(surroundings.random()) << 64 | UInt128(surroundings.random()))
         guard let vni = view.freeVNI(base: settings.vniBase) else {
             throw AgentError(
                 .full, operation, cause: "no VNI is left from \(settings.vniBase) on", remedy: "remove networks that nobody uses")

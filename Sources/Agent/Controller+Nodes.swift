@@ -28,12 +28,12 @@ extension Controller {
         }
         guard node.id != view.cluster?.storeNode else {
             throw AgentError(
-                .invalid, operation, cause: "it serves the cluster's store", remedy: "the store must be served elsewhere first")
+                .invalid, operation, cause: "it serves the cluster's store", remedy: "if it is lost, 'tulle store promote' here first; else 'tulle store migrate' there")
         }
         guard node.id != view.authority?.node else {
             throw AgentError(
                 .invalid, operation, cause: "it has the cluster's certificate authority, without which no certificate is renewed",
-                remedy: "keep its agent running; this version cannot move the authority")
+                remedy: "run 'tulle authority take' on another node first")
         }
         guard node.fingerprint != nil || !view.alive.contains(node.id) else {
             throw AgentError(

@@ -97,7 +97,7 @@ extension Controller {
         let open = local.pools.values.first {
             $0.prefix == prefix && $0.range == range && $0.key == key && local.holders(of: $0.id).isEmpty
         }
-        return open?.id ?? "\(name)@\(String(UInt64.random(in: .min ... .max), radix: 16))"
+        return open?.id ?? "\(name)@\(String(surroundings.random(), radix: 16))"
     }
 
     /// One that the engine is still making may be the same network, which the user and the agent make at once; and one in
@@ -129,7 +129,7 @@ extension Controller {
     private func choosePrefix(_ family: AddressFamily, key: String?) async throws -> IPPrefix {
         if let key, let subnet = view.network(key: key)?.subnet(of: family) { return subnet.prefix }
         let used = view.live.flatMap { $0.subnets.map(\.prefix) } + local.pools.values.map(\.prefix) + (await hostRoutes())
-        let seed = UInt64.random(in: .min ... .max)
+        let seed = surroundings.random()
         guard let prefix = Allocation.freeSubnet(family, used: used, seed: seed) else {
             throw AgentError(
                 .full, "choose a subnet", cause: "every subnet of the default range is in use",

@@ -26,7 +26,7 @@ extension Controller {
                 if distrust == nil { try await watchOnce() }
             } catch {
                 if let error = error as? StoreError, error.code == .removed { await learnRemoval() }
-                noteStore(failure: "\(error)")
+                if let error = error as? AgentError { setProblem(Self.epochTopic, "\(error)") } else { noteStore(failure: "\(error)") }
             }
             if let began, distrust == nil, bootSeconds() - began >= Self.steady { pause = .milliseconds(100) }
             (attempts, lastAttempt) = (attempts &+ 1, bootSeconds())
@@ -61,9 +61,9 @@ extension Controller {
             return log.notice("the store is believed already: there is nothing to accept")
         }
         let cluster = try await presentCluster()
-        guard cluster == expectedCluster else {
+        guard cluster.cluster == expectedCluster else {
             throw AgentError(
-                .storeRefused, operation, cause: "it is another cluster's (\(cluster)), this node belongs to \(expectedCluster)",
+                .storeRefused, operation, cause: "it is another cluster's (\(cluster.cluster)), this node belongs to \(expectedCluster)",
                 remedy: "put the right store back; to leave the old cluster, run 'tulle reset' and join the other one")
         }
         if let present = try await store.list(prefix: StoreKey.cluster).entries.first(where: { $0.key == StoreKey.cluster }),
@@ -73,8 +73,9 @@ extension Controller {
         }
         // Without the cluster's object no node registers.
         var object = ClusterObject(
-            id: cluster, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeNode: view.cluster?.storeNode)
+            id: cluster.cluster, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeNode: view.cluster?.storeNode)
         object.isSealed = view.cluster?.isSealed
+        if cluster.epoch > 1 { object.epoch = cluster.epoch }
         _ = try await store.commit(
             StoreTransaction(
                 conditions: [.absent(key: StoreKey.cluster)],
@@ -88,38 +89,56 @@ extension Controller {
             _ = try await store.commit(StoreTransaction(operations: [.put(key: key, value: value, lease: nil)]))
         }
         let snapshot = try await store.list(prefix: "")
-        distrust = nil
-        setProblem("store-trust", nil)
+        believe(epoch: cluster.epoch)
         await replaceView(with: snapshot)
         log.notice("the store was accepted as it is", metadata: ["revision": "\(snapshot.revision.number)"])
     }
 
     /// An emptied etcd, which a person says is the cluster's, is made so.
-    private func presentCluster() async throws -> String {
-        do { return try await store.identity().cluster } catch let error as StoreError where error.code == .missing {
+    private func presentCluster() async throws -> StoreIdentity {
+        do { return try await store.identity() } catch let error as StoreError where error.code == .missing {
             guard let etcd = store as? EtcdStore else { throw error }
-            return try await etcd.found(StoreIdentity(cluster: expectedCluster, epoch: 1)).cluster
+            return try await etcd.found(StoreIdentity(cluster: expectedCluster, epoch: viewEpoch))
         }
     }
 
     private func listAll() async throws {
-        let cluster: String
-        do { cluster = try await store.identity().cluster } catch let error as StoreError where error.code == .missing {
+        let identity: StoreIdentity
+        do { identity = try await store.identity() } catch let error as StoreError where error.code == .missing {
             return refuse("\(error.cause)")
         }
-        let snapshot = try await store.list(prefix: "")
+        var snapshot = try await store.list(prefix: "")
         noteStore(failure: nil)
-        guard cluster == expectedCluster else {
-            return refuse("the store is another cluster's (\(cluster)), this node belongs to \(expectedCluster)")
+        guard identity.cluster == expectedCluster else {
+            return refuse("the store is another cluster's (\(identity.cluster)), this node belongs to \(expectedCluster)")
         }
-        if let reason = suspicion(of: snapshot) {
-            refuse(reason)
-            return
+        guard identity.epoch >= viewEpoch else {
+            return refuse("the store is of epoch \(identity.epoch), which another one replaced (epoch \(viewEpoch))")
         }
-        distrust = nil
-        setProblem("store-trust", nil)
+        if let object = snapshot.entries.first(where: { $0.key == StoreKey.cluster }), let reason = Self.newness(of: object) { return refuse(reason) }
+        if identity.epoch > viewEpoch, view.cluster != nil {
+            guard snapshot.entries.contains(where: { $0.key == StoreKey.cluster }) else { return refuse("the store is empty") }
+            isBringing = true
+            try await bring(into: snapshot, epoch: identity.epoch)
+            snapshot = try await store.list(prefix: "")
+            log.notice("the store has a new epoch", metadata: ["epoch": "\(identity.epoch)", "revision": "\(snapshot.revision.number)"])
+        } else if let reason = suspicion(of: snapshot) {
+            return refuse(reason)
+        }
+        believe(epoch: identity.epoch)
         await replaceView(with: snapshot)
     }
+
+    private func believe(epoch: UInt64) {
+        distrust = nil
+        isBringing = false
+        setProblem("store-trust", nil)
+        setProblem(Self.epochTopic, nil)
+        viewEpoch = epoch
+        if epoch > 1 { me.epoch = epoch }
+    }
+
+    private static let epochTopic = "store-epoch"
 
     /// Follows the watch to its end, or until the history was missed.
     private func watchOnce() async throws {
@@ -143,7 +162,6 @@ extension Controller {
         if snapshot.revision < viewRevision {
             return "the store went back in time (revision \(snapshot.revision.number), was \(viewRevision.number))"
         }
-        if let object = snapshot.entries.first(where: { $0.key == StoreKey.cluster }), let reason = Self.newness(of: object) { return reason }
         guard view.cluster != nil else { return nil }
         if !present.contains(StoreKey.cluster) { return "the store is empty" }
         let lost = view.live.filter { $0.state == .active && !present.contains(StoreKey.network($0.id)) }
@@ -157,10 +175,21 @@ extension Controller {
         for case .put(let entry) in changes where entry.key == StoreKey.cluster {
             if let reason = Self.newness(of: entry) { return reason }
         }
-        for case .delete(let key, _) in changes {
+        // A watch that was held up brings a tombstone and its end together.
+        var buried: Set<NetworkID> = []
+        for change in changes {
+            let key: String
+            switch change {
+            case .put(let entry):
+                guard entry.key.hasPrefix(StoreKey.networks), case .network(let id, let network?)? = try? ClusterView.Object(key: entry.key, value: entry.value)
+                else { continue }
+                if network.state == .active { buried.remove(id) } else { buried.insert(id) }
+                continue
+            case .delete(let deleted, _): key = deleted
+            }
             if key == StoreKey.cluster, view.cluster != nil { return "the cluster's object was deleted from the store" }
             guard case .network(let id, nil)? = try? ClusterView.Object(key: key, value: nil) else { continue }
-            if let network = view.networks[id], network.state == .active {
+            if let network = view.networks[id], network.state == .active, !buried.contains(id) {
                 return "network \(network.displayName) was deleted from the store without a tombstone"
             }
         }
@@ -208,7 +237,7 @@ extension Controller {
         viewRevision = snapshot.revision
         // An accepted store may stand at an older revision than what was written to the one before.
         published = min(published, viewRevision)
-        replica.write(snapshot)
+        replica.write(snapshot, epoch: viewEpoch)
         await viewApplied([.everything])
     }
 
@@ -229,6 +258,7 @@ extension Controller {
 
     private func viewApplied(_ scopes: Set<ClusterView.Scope>) async {
         if let cluster = view.cluster { settings = Settings(vxlanPort: cluster.vxlanPort, vniBase: cluster.vniBase) }
+        if problems[Self.unheardTopic] != nil || scopes.contains(.everything) { noteUnheard() }
         if scopes.contains(.everything) {
             remoteParts = [:]
             await reconciler.markAll()
@@ -269,7 +299,14 @@ extension Controller {
     /// For what needs the store's word. Throws when it must not or cannot be asked.
     func requireStore(_ operation: String) async throws {
         // Just started: the first attempt decides.
-        _ = await wait(within: .seconds(5)) { $0.isStoreReachable || $0.storeFailure != nil || $0.distrust != nil }
+        _ = await wait(within: .seconds(5)) {
+            !$0.isBringing && ($0.isStoreReachable || $0.storeFailure != nil || $0.distrust != nil)
+        }
+        guard !isBringing else {
+            throw AgentError(
+                .storeAway, operation, cause: "the cluster's store was replaced, and this node's part is not in the new one yet",
+                remedy: "try again in a moment; see 'tulle status'")
+        }
         // It may have come back within the pause between two attempts.
         if !isStoreReachable, distrust == nil { await tryStore() }
         if let distrust {

@@ -22,7 +22,8 @@ extension Controller {
         }
         // Just started: the record is being read.
         _ = await wait(within: .seconds(3)) { $0.view.authority != nil }
-        guard let authority = view.authority, let token = JoinToken(authority: authority.fingerprint) else {
+        // What this agent shows, for it is asked to be joined by it: after a change of the authority not all nodes show the same for a time.
+        guard let authority = view.authority, let token = JoinToken(authority: shownAuthority ?? authority.fingerprint) else {
             throw AgentError(
                 .setup, operation, cause: "the cluster has no certificate authority yet",
                 remedy: "upgrade the agent on the first host; until then 'tulle token show' prints the shared secret")

@@ -39,6 +39,7 @@ package actor Controller {
     package nonisolated let log: Logger
     package nonisolated let identity: Identity
     package nonisolated let terms: Terms
+    nonisolated let surroundings: Surroundings
     /// The host's own prefixes, which no network may overlap.
     let hostRoutes: @Sendable () async -> [IPPrefix]
 
@@ -48,6 +49,14 @@ package actor Controller {
     private var underlay: String
     package internal(set) var view = ClusterView()
     package internal(set) var viewRevision = Revision.zero
+    /// Of the store that the view is of. It only grows: a store of a lower one was replaced.
+    package internal(set) var viewEpoch: UInt64 = 1
+    /// The store has a new epoch, and what this node holds is being brought into it.
+    var isBringing = false
+    /// By which this node's certificate is, as a fingerprint.
+    var shownAuthority: String?
+    /// The authorities that this node believes: PEM.
+    var believed: [String] = []
     package internal(set) var local: LocalState
     let replica: Replica
     /// The only cluster whose store is believed.
@@ -80,6 +89,8 @@ package actor Controller {
     var takings: Set<SubnetKey> = []
     /// The last address given in each subnet.
     var cursors: [SubnetKey: IPAddress] = [:]
+    /// Addresses that an engine was just given and made no endpoint with yet: nobody else gets them, though they are nobody's.
+    var giving: Set<AddressKey> = []
     /// Single addresses on their way back to the store.
     var freeing: Set<AddressKey> = []
     /// Questions to other nodes that still wait for their answer.
@@ -87,6 +98,8 @@ package actor Controller {
     /// Since when (CLOCK_BOOTTIME) a pending network of ours has no copy on the engine, or a copy is not in the engine's list.
     var pendingSince: [NetworkID: Double] = [:]
     var vanishedSince: [String: Double] = [:]
+    /// Since when (CLOCK_BOOTTIME) this agent knows a tombstone.
+    var removedSince: [NetworkID: Double] = [:]
     /// What the `Publisher` wrote last: an older view must not be compared with what is here.
     var published = Revision.zero
     /// Since when (CLOCK_BOOTTIME) a network of global scope is not in the engine's list.
@@ -101,6 +114,8 @@ package actor Controller {
     var copying: Set<NetworkID> = []
     /// For how many of the engine's lists in a row an endpoint was missing.
     var missing: [EndpointID: Int] = [:]
+    /// Since when (CLOCK_BOOTTIME) this agent knows an endpoint.
+    var knownSince: [EndpointID: Double] = [:]
     /// Since when (CLOCK_BOOTTIME) a block of ours is empty.
     var emptySince: [BlockKey: Double] = [:]
     /// The remote part of each network's desired state, which only the store changes.
@@ -124,7 +139,8 @@ package actor Controller {
 
     package init(
         identity: Identity, me: NodeObject, underlay: String, settings: Settings, terms: Terms, cluster: String, store: any Store,
-        table: LocalTable, replica: Replica, reconciler: Reconciler, log: Logger, hostRoutes: @escaping @Sendable () async -> [IPPrefix]
+        table: LocalTable, replica: Replica, reconciler: Reconciler, log: Logger, hostRoutes: @escaping @Sendable () async -> [IPPrefix],
+        surroundings: Surroundings = .machine
     ) throws {
         self.identity = identity
         self.me = me
@@ -137,10 +153,13 @@ package actor Controller {
         self.reconciler = reconciler
         self.log = log
         self.hostRoutes = hostRoutes
-        local = try LocalState(table)
+        self.surroundings = surroundings
+        local = try LocalState(table, now: surroundings.boot())
         lineage = try Lineage(table)
-        lease = try AllocationLease(table: table, term: terms.lease)
+        lease = try AllocationLease(table: table, term: terms.lease, bootID: surroundings.bootID)
         viewRevision = try replica.load(into: &view)
+        viewEpoch = try replica.epoch()
+        if viewEpoch > 1 { self.me.epoch = viewEpoch }
         if let gone = local.removed {
             _ = view.set(.node(identity.node, gone))
             problems["removed"] = "\(Self.removedError("take part in the cluster"))"

@@ -4,16 +4,17 @@
 /// cluster does not yet, networks that the cluster has and the engine lacks, tombstones that the engine still shows, containers that
 /// ended without a word. It runs outside every plugin request: asking the engine from within one would deadlock it.
 import Addressing
-import Docker
+package import Docker
 import Fabric
 import Kernel
 import LocalAPI
-import Logging
+package import Logging
 import Synchronization
 import Telemetry
 
-final class EngineSync: Sendable {
-    private let client: EngineClient
+package final class EngineSync: Sendable {
+    private let client: any Engine
+    private let isMounted: @Sendable (String) -> Bool
     private let socket: String
     private let controller: Controller
     private let log: Logger
@@ -30,8 +31,16 @@ final class EngineSync: Sendable {
         var copies: Set<String> = []
     }
 
-    init(socket: String, controller: Controller, log: Logger) {
-        client = EngineClient(socket: socket)
+    convenience init(socket: String, controller: Controller, log: Logger) {
+        self.init(EngineClient(socket: socket), socket: socket, controller: controller, log: log, isMounted: NamespaceFile.isMounted)
+    }
+
+    /// - Parameter isMounted: whether a sandbox file is a network namespace now.
+    package init(
+        _ client: any Engine, socket: String, controller: Controller, log: Logger, isMounted: @escaping @Sendable (String) -> Bool
+    ) {
+        self.client = client
+        self.isMounted = isMounted
         self.socket = socket
         self.controller = controller
         self.log = log
@@ -43,7 +52,7 @@ final class EngineSync: Sendable {
     }
 
     /// Until cancelled.
-    func run() async {
+    package func run() async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.followEvents() }
             group.addTask { await self.followCluster() }
@@ -230,7 +239,6 @@ final class EngineSync: Sendable {
     /// Names for people, and the proof of life or death of endpoints.
     private func readEndpoints(_ networks: [EngineNetwork]) async throws {
         let wanted = await controller.networksWithEndpoints()
-        guard !wanted.isEmpty else { return }
         var live: Set<EndpointID> = []
         var read: Set<NetworkID> = []
         for network in networks {
@@ -241,6 +249,6 @@ final class EngineSync: Sendable {
                 try await controller.name(EndpointID(id), endpoint.name)
             }
         }
-        await controller.engineListed(live, of: read, isMounted: NamespaceFile.isMounted)
+        await controller.engineListed(live, of: read, isMounted: isMounted)
     }
 }

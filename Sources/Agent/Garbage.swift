@@ -7,8 +7,8 @@ import Logging
 import Store
 
 extension Controller {
-    /// Endpoints younger than this may be missing from the engine's lists: their container is starting.
-    private static let startSeconds = 30
+    /// Endpoints that the agent has known for less may be missing from the engine's lists: their container is starting. By the clock that nobody sets.
+    private static let startSeconds = 30.0
 
     /// - Parameter isMounted: whether a sandbox file is a network namespace now.
     package func sweepGarbage(isMounted: @Sendable (String) -> Bool) async {
@@ -49,18 +49,23 @@ extension Controller {
     /// Each list of the engine's live endpoints. Two lists in a row without an endpoint, or one and a sandbox that is gone, end it.
     /// - Parameter networks: those whose endpoints the list has.
     package func engineListed(
-        _ live: Set<EndpointID>, of networks: Set<NetworkID>, now: Int = wallSeconds(), isMounted: @Sendable (String) -> Bool
+        _ live: Set<EndpointID>, of networks: Set<NetworkID>, now given: Double? = nil, isMounted: @Sendable (String) -> Bool
     ) async {
+        let now = given ?? bootSeconds()
         for endpoint in local.endpoints.values {
-            // A network that Docker removed cluster-wide is on no list any more; then only a sandbox that is gone counts.
-            let isListed = networks.contains(endpoint.network)
+            let since = knownSince[endpoint.id] ?? now
+            knownSince[endpoint.id] = since
+            // A network that Docker removed cluster-wide is on no list any more; then only a sandbox that is gone counts. One of this engine's own that the
+            // engine no longer has has no endpoints, for it removes none that has.
+            let isHere = terms.scopeIsGlobal || local.engineNetworks.values.contains { $0.network == endpoint.network }
+            let isListed = networks.contains(endpoint.network) || !isHere
             guard isListed || view.networks[endpoint.network]?.dockerID != nil else { continue }
             guard !live.contains(endpoint.id) else {
                 missing[endpoint.id] = nil
                 continue
             }
             let isGone = endpoint.wasSeen && !(endpoint.sandbox.map(isMounted) ?? false)
-            guard isGone || (isListed && now - endpoint.created > Self.startSeconds) else { continue }
+            guard isGone || (isListed && now - since > Self.startSeconds) else { continue }
             missing[endpoint.id, default: 0] += isGone ? 2 : 1
             guard missing[endpoint.id, default: 0] >= 2 else { continue }
             missing[endpoint.id] = nil
@@ -72,6 +77,7 @@ extension Controller {
             }
         }
         missing = missing.filter { local.endpoints[$0.key] != nil }
+        knownSince = knownSince.filter { local.endpoints[$0.key] != nil }
     }
 
     func attempt(_ what: String, _ body: () throws -> Void) {

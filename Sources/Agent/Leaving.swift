@@ -37,11 +37,7 @@ enum Leaving {
         var last = Revision.zero
         for _ in 0..<8 {
             let snapshot = try await store.list(prefix: "")
-            var view = ClusterView()
-            for entry in snapshot.entries {
-                if let object = try? ClusterView.Object(key: entry.key, value: entry.value) { _ = view.set(object) }
-            }
-            let keys = Set(view.possessions(of: nodes))
+            let keys = Set(ClusterView(snapshot).possessions(of: nodes))
             let entries = snapshot.entries.filter { keys.contains($0.key) }
             guard !entries.isEmpty else { return last }
             for start in stride(from: 0, to: entries.count, by: part / 2) {

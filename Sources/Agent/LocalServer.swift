@@ -14,6 +14,7 @@ struct LocalServer: Sendable {
     let metrics: AgentMetrics
     let keys: PeerKeys
     let access: StoreAccess
+    let moving: StoreMoving
 
     var handler: HTTPHandler {
         var router = HTTPRouter()
@@ -56,6 +57,11 @@ struct LocalServer: Sendable {
             return StoreAcceptReport(
                 cluster: await controller.view.cluster?.id ?? "-", revision: await controller.viewRevision.number)
         }
+        on(.storePromote, &router) { try await moving.promote() }
+        on(.authorityTake, &router) { try await moving.takeAuthority() }
+        on(.storeMigrate, &router) { (request: NameRequest) in try await moving.migrate(to: request.name) }
+        on(.storeExport, &router) { try await moving.export() }
+        on(.storeImport, &router) { (backup: StoreBackup) in try await moving.import(backup) }
         router.on(LocalRoute.metrics.method, LocalRoute.metrics.path) { _ in await exposition() }
         let routes = router
         return { await routes.answer($0) }

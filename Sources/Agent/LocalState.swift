@@ -72,14 +72,14 @@ package struct LocalState: Sendable {
 
     private let table: LocalTable
 
+    /// - Parameter now: CLOCK_BOOTTIME seconds.
     /// - Throws: `AgentError` for a row that is not what it should be.
-    package init(_ table: LocalTable) throws {
+    package init(_ table: LocalTable, now: Double) throws {
         self.table = table
         for (key, value) in try table.all("engine/") {
             let item = try StoredJSON.row(BoundNetwork.self, key, value)
             engineNetworks[item.dockerID] = item
         }
-        let now = bootSeconds()
         for (key, value) in try table.all("pool/") {
             var item = try StoredJSON.row(Pool.self, key, value)
             // The clock began again if the machine did.

@@ -19,6 +19,10 @@ package struct Membership: Codable, Sendable {
     package var storePort: Int?
     /// The agent that was joined: like every node's, it can tell where the store is by now.
     package var peers: [String]
+    /// The node whose agent that is, where the store was taken over by it.
+    package var storeNode: String?
+    /// The store was moved by a command: it counts, whatever `--store` says.
+    package var isMoved: Bool?
 
     private static let key = "membership"
 
@@ -81,6 +85,10 @@ package struct ClusterInvitation: Codable, Sendable {
     package var vniBase: UInt32
     /// Only if the store is no agent's.
     package var storeURL: String?
+    /// Of the store, as this agent knows it; nil: version 0.2 or older, which knows none.
+    package var epoch: UInt64?
+    /// The node whose agent serves the store.
+    package var storeNode: String?
     /// The `featureLevel` that agents must have; nil: 1.
     package var needs: Int?
 

@@ -17,9 +17,13 @@ struct PeerService: Sendable {
     let storeURL: String?
     /// Where this node has the authority.
     let signer: Signer?
+    let succession: Succession
     private let forwarding = Gate(8)
 
-    init(cluster: String, controller: Controller, access: StoreAccess, keys: PeerKeys, storeURL: String?, signer: Signer?) {
+    init(
+        cluster: String, controller: Controller, access: StoreAccess, keys: PeerKeys, storeURL: String?, signer: Signer?, succession: Succession
+    ) {
+        self.succession = succession
         self.cluster = cluster
         self.controller = controller
         self.access = access
@@ -37,6 +41,13 @@ struct PeerService: Sendable {
             return .json(body)
         }
         router.on("POST", StoreAnnouncement.path) { await announced($0) }
+        router.on("POST", EtcdReach.path) { request in
+            guard let wish = try? StoredJSON.decode(EtcdReach.self, request.body) else { return .text("this is no address", status: 400) }
+            let failure = await EtcdReach.failure(wish.url, succession.configuration)
+            return failure.map { .text($0, status: 409) } ?? .text("it answers")
+        }
+        router.on("GET", ReplicaState.path) { _ in await replica { .json(try StoredJSON.encode(try await controller.replicaState())) } }
+        router.on("GET", ReplicaState.copyPath) { _ in await replica { .json(try StoredJSON.encode(try controller.replica.snapshot())) } }
         router.on("POST", CertificateOrder.path) { await certificate($0) }
         router.on("POST", AdmissionRequest.path) { await join($0) }
         if let store = access.embedded { StoreService(store).addRoutes(to: &router) }
@@ -79,14 +90,26 @@ struct PeerService: Sendable {
         let (here, settings) = await (controller.me.agent, controller.settings)
         guard case .tcp(let host, let port)? = access.locator?.address ?? ConfigurationValue.join(here) else { return nil }
         // With etcd's password; what comes here comes over TLS.
-        return ClusterInvitation(
-            cluster: cluster, storeHost: host, storePort: port, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeURL: storeURL,
-            needs: await controller.view.cluster?.needs)
+        var invitation = ClusterInvitation(
+            cluster: cluster, storeHost: host, storePort: port, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeURL: storeURL)
+        invitation.needs = await controller.view.cluster?.needs
+        invitation.epoch = await controller.viewEpoch
+        invitation.storeNode = await (access.isServed ? controller.identity.node : controller.view.cluster?.storeNode)?.description
+        return invitation
+    }
+
+    private func replica(_ answer: () async throws -> HTTPResponse) async -> HTTPResponse {
+        do { return try await answer() } catch { return .text("the copy of the store cannot be read: \(error)\n", status: 500) }
     }
 
     private func announced(_ request: HTTPRequest) async -> HTTPResponse {
         guard let place = try? StoredJSON.decode(StorePlace.self, request.body), (1...65_535).contains(place.port) else {
             return .text("this is no place of a store", status: 400)
+        }
+        if let epoch = place.epoch, await epoch != controller.viewEpoch {
+            // From the node itself; of a store that moved to etcd, from whoever moved it.
+            guard request.peer?.node == place.node else { return .text("this is another node's to tell", status: 409) }
+            return await succession.follow(place) ? .text("followed") : .text("it is not followed", status: 409)
         }
         guard let locator = access.locator else { return .text("this agent does not follow another's store", status: 409) }
         let isMoved = await locator.move(to: .tcp(host: place.host, port: place.port))
@@ -101,7 +124,7 @@ struct PeerService: Sendable {
             guard let order = try? StoredJSON.decode(AdmissionRequest.self, request.body) else {
                 throw AgentError(.invalid, operation, cause: "the request is not one to join", remedy: "see that the versions of both agents fit")
             }
-            guard let signer else { return try await forward(request, order, operation) }
+            guard let signer = await activeSigner() else { return try await forward(request, order, operation) }
             guard let invitation = await invitation() else {
                 throw AgentError(.setup, operation, cause: "this node does not know where the store is", remedy: "try again")
             }
@@ -109,7 +132,7 @@ struct PeerService: Sendable {
             try await controller.admit(order, key: wanted.publicKey.fingerprintText, operation)
             let certificate = try signer.sign(wanted, node: order.node.description, name: order.name)
             return .json(try StoredJSON.encode(
-                AdmissionAnswer(invitation: invitation, certificate: try certificate.pem(), authorities: [try signer.authority.certificate.pem()])))
+                AdmissionAnswer(invitation: invitation, certificate: try certificate.pem(), authorities: try await authorities(signer))))
         }
     }
 
@@ -119,7 +142,7 @@ struct PeerService: Sendable {
             guard let order = try? StoredJSON.decode(CertificateOrder.self, request.body) else {
                 throw AgentError(.invalid, operation, cause: "the request is not one for a certificate", remedy: "see that the versions of both agents fit")
             }
-            guard let signer else {
+            guard let signer = await activeSigner() else {
                 throw AgentError(.setup, operation, cause: "this node has no authority", remedy: "ask the node that has it")
             }
             if let peer = request.peer {
@@ -132,8 +155,20 @@ struct PeerService: Sendable {
             }
             let certificate = try signer.sign(CertificateRequest(pem: order.request), node: order.node.description, name: order.name)
             return .json(try StoredJSON.encode(
-                CertificateAnswer(certificate: try certificate.pem(), authorities: [try signer.authority.certificate.pem()])))
+                CertificateAnswer(certificate: try certificate.pem(), authorities: try await authorities(signer))))
         }
+    }
+
+    /// Not one that another took the place of.
+    private func activeSigner() async -> Signer? {
+        guard let signer, await controller.maySign(signer.authority.certificate.fingerprintText) else { return nil }
+        return signer
+    }
+
+    /// The one that signs, and those whose certificates have not all ended.
+    private func authorities(_ signer: Signer) async throws -> [String] {
+        let own = try signer.authority.certificate.pem()
+        return [own] + (await controller.believed.filter { $0 != own })
     }
 
     /// To the node that has the authority; the token is what counts, whoever carries it. Only once, only for who has a token by this node's own record,

@@ -11,7 +11,7 @@ extension Controller {
         while !Task.isCancelled {
             // Taken before the comparison, so that what changes meanwhile is compared again.
             let (seen, endpoints) = (viewRevision, local.endpoints)
-            if isStoreReachable, distrust == nil, isRegistered, viewRevision >= published {
+            if isStoreReachable, distrust == nil, !isBringing, isRegistered, viewRevision >= published {
                 do {
                     let operations = try publications(over: try await changedEndpoints())
                     for start in stride(from: 0, to: operations.count, by: Leaving.part) {
@@ -159,13 +159,16 @@ extension Controller {
                 let key = BlockKey(network: network.id, prefix: block)
                 if !local.blocksGoing.contains(key) { try local.setGoing(key, true) }
             }
-            // Who is away has yet to learn of it.
-            let isKnownToAll = view.alive.isSuperset(of: view.nodes.keys)
+            // Who is away has yet to learn of it, and the clock of whoever removed it, or ours, may be wrong.
+            let since = removedSince[network.id] ?? bootSeconds()
+            removedSince[network.id] = since
+            let isKnownToAll = view.alive.isSuperset(of: view.nodes.keys) && bootSeconds() - since > Self.unboundSeconds
             let isForgotten = network.removed.map { wallSeconds() - $0 > terms.forgetAfter } ?? false
-            if isForgotten, isKnownToAll, (view.blocks[network.id] ?? [:]).isEmpty {
+            if isForgotten, isKnownToAll, (view.blocks[network.id] ?? [:]).isEmpty, (view.endpoints[network.id] ?? [:]).isEmpty {
                 operations.append(.delete(key: StoreKey.network(network.id)))
             }
         }
+        removedSince = removedSince.filter { view.networks[$0.key]?.state == .removed }
         return operations
     }
 }

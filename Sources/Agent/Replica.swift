@@ -3,7 +3,7 @@ import Dispatch
 import Fabric
 import Glibc
 package import Logging
-import Store
+package import Store
 import Synchronization
 
 package final class Replica: Sendable {
@@ -12,8 +12,11 @@ package final class Replica: Sendable {
     /// Changes could not be written: later ones must not follow them, for the copy stands at one revision.
     private let hasGap = Mutex(false)
 
-    package init(path: String, log: Logger) throws {
-        table = try LocalTable(path: path)
+    package convenience init(path: String, log: Logger) throws { self.init(try LocalTable(path: path), log: log) }
+
+    /// - Parameter table: that nobody else has.
+    package init(_ table: LocalTable, log: Logger) {
+        self.table = table
         self.log = log
     }
 
@@ -25,6 +28,21 @@ package final class Replica: Sendable {
         guard let text = try table.value("revision"), let number = UInt64(String(decoding: text, as: UTF8.self))
         else { return .zero }
         return Revision(number)
+    }
+
+    /// The epoch of the store that it is a copy of.
+    func epoch() throws -> UInt64 {
+        try table.value(Self.epochKey).flatMap { UInt64(String(decoding: $0, as: UTF8.self)) } ?? 1
+    }
+    private static let epochKey = "epoch"
+
+    /// All of it, as a store that begins with it takes it.
+    func snapshot() throws -> StoreSnapshot {
+        let revision = Revision(try table.value("revision").flatMap { UInt64(String(decoding: $0, as: UTF8.self)) } ?? 0)
+        let entries = try table.all("item/").map { row in
+            StoreEntry(key: String(row.key.dropFirst(5)), value: row.value, created: revision, modified: revision, lease: nil)
+        }
+        return StoreSnapshot(revision: revision, entries: entries)
     }
 
     /// On all cores: Docker waits for this at the agent's start, and with thousands of nodes it is most of that time.
@@ -53,7 +71,7 @@ package final class Replica: Sendable {
     }
 
     /// Replaces all, by writing what differs.
-    func write(_ snapshot: StoreSnapshot) {
+    func write(_ snapshot: StoreSnapshot, epoch: UInt64) {
         do {
             var present = Dictionary(try table.all("item/").map { ($0.key, $0.value) }) { $1 }
             var rows: [LocalTable.Change] = []
@@ -63,6 +81,7 @@ package final class Replica: Sendable {
             }
             rows += present.keys.map { .delete(key: $0) }
             rows.append(.put(key: "revision", value: Array(String(snapshot.revision.number).utf8)))
+            rows.append(.put(key: Self.epochKey, value: Array(String(epoch).utf8)))
             apply(rows)
         } catch {
             hasGap.withLock { $0 = true }

@@ -17,7 +17,7 @@ extension Controller {
             },
             store: .init(
                 kind: storeKind, address: storeAddress, reachable: isStoreReachable && distrust == nil,
-                revision: viewRevision.number),
+                revision: viewRevision.number, epoch: viewEpoch),
             docker: docker,
             lease: .init(state: state, secondsLeft: state == .held ? Int(lease.validUntil - now) : nil),
             networks: Set(local.endpoints.values.map(\.network)).count, endpoints: local.endpoints.count,

@@ -63,6 +63,8 @@ package enum ResetProgram {
         guard try files.read(Signer.file) != nil, let me = try? NodeID.kept(in: table) else { return }
         var view = ClusterView()
         _ = try? Replica(path: files.path("replica.db"), log: Logger(label: "reset")).load(into: &view)
+        // Another one may have taken its place.
+        guard view.authority.map({ $0.node == me }) ?? true else { return }
         let others = view.nodes.values.filter { $0.id != me }.map(\.name).sorted()
         guard !others.isEmpty else { return }
         let names = others.prefix(5).joined(separator: ", ") + (others.count > 5 ? " and \(others.count - 5) more" : "")
@@ -92,7 +94,7 @@ package enum ResetProgram {
     /// Only files of ours: the directories may be somebody's mount.
     private static func removeFiles(_ configuration: Configuration) {
         for name in [Credentials.file, Signer.file] { unlink("\(configuration.stateDirectory)/\(name)") }
-        for name in ["agent.db", "store.db", "replica.db"] {
+        for name in ["agent.db", "store.db", StoreAccess.formerStore, "replica.db"] {
             for suffix in ["", "-wal", "-shm", "-journal"] { unlink("\(configuration.stateDirectory)/\(name)\(suffix)") }
         }
         rmdir(configuration.stateDirectory)

@@ -21,8 +21,10 @@ struct RunningAgent: Sendable {
     /// Ends when the node's sign of life was taken back.
     private let goodbye: AsyncStream<Void>
 
-    static func start(_ configuration: Configuration, output: LogOutput) async throws -> RunningAgent {
+    /// - Parameter restart: ends this agent and begins anew, soon.
+    static func start(_ configuration: Configuration, output: LogOutput, restart: @escaping @Sendable () -> Void) async throws -> RunningAgent {
         let log = output.logger("agent")
+        try AgentClock.check(log)
         let files = try StateDirectory(configuration.stateDirectory)
         let table = try LocalTable(path: files.path("agent.db"))
         let kernel = try LinuxKernel()
@@ -90,7 +92,10 @@ struct RunningAgent: Sendable {
         } else {
             try await access.found(beginning, settings: settings)
         }
-        access.locator?.expect(await controller.view.cluster?.storeNode)
+        if membership.storeNode == nil { access.locator?.expect(await controller.view.cluster?.storeNode) }
+        let succession = Succession(
+            cluster: membership.cluster, controller: controller, keys: keys, table: table, configuration: configuration, log: output.logger("store"),
+            restart: restart)
 
         let engine = configuration.dockerSocket.map { EngineSync(socket: $0, controller: controller, log: output.logger("docker")) }
         var servers: [HTTPServer] = []
@@ -101,7 +106,7 @@ struct RunningAgent: Sendable {
                 tls: try keys.server(output.logger("peers")),
                 handler: PeerService(
                     cluster: membership.cluster, controller: controller, access: access, keys: keys, storeURL: membership.storeURL,
-                    signer: beginning.signer).handler)
+                    signer: beginning.signer, succession: succession).handler)
         } catch {
             await access.close()
             throw error
@@ -109,7 +114,10 @@ struct RunningAgent: Sendable {
         do {
             let local = LocalServer(
                 controller: controller, kernel: kernel, engine: engine, metrics: metrics, keys: keys,
-                access: access)
+                access: access,
+                moving: StoreMoving(
+                    access: access, succession: succession, files: files, listener: listener, lifetime: Int(configuration.certificateLifetime.components.seconds),
+                    announcement: StoreAnnouncement(keys: keys, table: table, log: log)))
             servers.append(
                 try await HTTPServer.start(
                     on: .unix(path: configuration.localSocket), handler: local.handler))
@@ -138,13 +146,14 @@ struct RunningAgent: Sendable {
                 "node": "\(me.name)", "underlay": "\(underlay.address)", "listen": "\(configuration.listen?.http ?? advertised.http)",
                 "store": "\(access.description)", "cluster": "\(membership.cluster)",
             ])
-        if beginning.signer != nil {
+        if let signer = beginning.signer, await controller.maySign(signer.authority.certificate.fingerprintText) {
             log.notice("others join with: tulle agent --join \(advertised.http) --token TOKEN (see 'tulle token create')")
         }
         let accept = ForwardAccept(log: log)
+        let announcement = access.isServed ? StoreAnnouncement(keys: keys, table: table, log: log) : nil
         let follower = UnderlayFollower(
             selector: configuration.underlay, controller: controller, listener: listener, access: access,
-            table: table, announcement: access.isServed ? StoreAnnouncement(keys: keys, table: table, log: log) : nil)
+            table: table, announcement: announcement)
         let keeper = CertificateKeeper(
             beginning, controller: controller, keys: keys, listener: listener, files: files, table: table, log: log)
         let (hostChanges, hostChanged) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
@@ -164,6 +173,7 @@ struct RunningAgent: Sendable {
             Task { await follower.run(hostChanges) },
             Task { await tick(controller, kernel, accept) },
             Task { await watchPins(controller) },
+            Task { await succession.run(access, announcement, listener) },
         ]
         if let locator = access.locator { tasks.append(Task { await locator.run(controller) }) }
         if let engine { tasks.append(Task { await engine.run() }) }

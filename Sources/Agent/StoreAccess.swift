@@ -1,5 +1,6 @@
 /// The store that an agent works with: its own, the one that another agent serves, or etcd. `Membership` says which.
 import Fabric
+import Glibc
 import HTTP
 import Logging
 import Store
@@ -14,13 +15,14 @@ enum StoreAccess: Sendable {
     static func open(
         _ membership: Membership, _ configuration: Configuration, keys: PeerKeys, table: LocalTable, files: StateDirectory, log: Logger
     ) async throws -> StoreAccess {
+        if !membership.servesStore { setAside(files) }
         if let url = membership.storeURL {
             let location = try EtcdLocation(parsing: url)
             return .external(try etcd(location, configuration), location)
         }
         if let locator = StoreLocator(membership, keys: keys, table: table, log: log) { return .joined(locator) }
         let path = files.path("store.db")
-        let store = try await EmbeddedStore.open(path: path, create: false, log: log)
+        let store = try await EmbeddedStore.open(path: path, create: false, now: AgentClock.store, log: log)
         let cluster = await store.identity().cluster
         guard cluster == membership.cluster else {
             await store.close()
@@ -30,6 +32,12 @@ enum StoreAccess: Sendable {
                 remedy: "put the right file back; nothing was touched")
         }
         return .served(store)
+    }
+
+    /// A store that was here and is not the cluster's any more stays for people to look at.
+    static let formerStore = "store.db.former"
+    private static func setAside(_ files: StateDirectory) {
+        for suffix in ["-wal", ""] { rename(files.path("store.db" + suffix), files.path(formerStore + suffix)) }
     }
 
     /// A client of that etcd, with TLS as it is set up.

@@ -25,6 +25,7 @@ final class StoreLocator: Sendable {
     /// nil if this node's agent serves the store itself.
     init?(_ membership: Membership, keys: PeerKeys, table: LocalTable, log: Logger) {
         guard let address = membership.storeAddress else { return nil }
+        expected.withLock { $0 = membership.storeNode }
         let expected = expected
         state = Mutex(State(membership: membership, client: PeerClient(address, keys: keys, expecting: { expected.withLock { $0 } })))
         self.keys = keys
@@ -71,7 +72,7 @@ final class StoreLocator: Sendable {
         let joined = state.withLock { $0.membership.peers.compactMap(ConfigurationValue.join) }
         for peer in Set(joined + nodes.shuffled().prefix(6)) {
             guard let invitation = try? await Joining.invitation(PeerClient(peer, keys: keys), timeout: .seconds(2)),
-                invitation.storeAddress != address
+                invitation.storeURL == nil, invitation.storeAddress != address
             else { continue }
             if await move(to: invitation.storeAddress) { return }
         }
@@ -101,7 +102,7 @@ final class SharedText: Sendable {
     func withLock<Result>(_ body: (inout String?) -> Result) -> Result where Result: Sendable { value.withLock { body(&$0) } }
 }
 
-/// The other direction: this agent serves the store, and tells where.
+/// The other direction: this agent serves the store, and tells where; or the one that moved it elsewhere does.
 struct StoreAnnouncement: Sendable {
     static let path = "/v1/cluster/store"
     private static let key = "announced"
@@ -109,15 +110,11 @@ struct StoreAnnouncement: Sendable {
     let table: LocalTable
     let log: Logger
 
-    /// Tells every node, unless that address was told before. Who does not answer in a few rounds will ask.
-    func tell(_ address: ListenAddress, to nodes: [HTTPAddress]) async {
-        let text = Array(address.http.description.utf8)
-        guard (try? table.value(Self.key)) != text else { return }
-        var left = nodes
-        for round in 0..<4 where !left.isEmpty && !Task.isCancelled {
-            if round > 0 { try? await Task.sleep(for: .seconds(1)) }
-            left = await unreached(address, left)
-        }
+    /// Tells every node, unless that was told before. Who does not answer in a few rounds will ask.
+    func tell(_ place: StorePlace, to nodes: [HTTPAddress]) async {
+        let text = try? StoredJSON.encode(place)
+        guard let text, (try? table.value(Self.key)) != text else { return }
+        let left = await tellAtOnce(place, nodes, rounds: 4)
         if !left.isEmpty {
             log.info("some nodes were not told where the store is now; they will ask", metadata: ["nodes": "\(left.count)"])
         }
@@ -126,8 +123,18 @@ struct StoreAnnouncement: Sendable {
         }
     }
 
-    private func unreached(_ address: ListenAddress, _ nodes: [HTTPAddress]) async -> [HTTPAddress] {
-        guard let body = try? StoredJSON.encode(StorePlace(host: address.address.description, port: Int(address.port))) else { return [] }
+    /// - Returns: those that did not take it.
+    func tellAtOnce(_ place: StorePlace, _ nodes: [HTTPAddress], rounds: Int) async -> [HTTPAddress] {
+        var left = nodes
+        for round in 0..<rounds where !left.isEmpty && !Task.isCancelled {
+            if round > 0 { try? await Task.sleep(for: .seconds(1)) }
+            left = await unreached(place, left)
+        }
+        return left
+    }
+
+    private func unreached(_ place: StorePlace, _ nodes: [HTTPAddress]) async -> [HTTPAddress] {
+        guard let body = try? StoredJSON.encode(place) else { return [] }
         return await withTaskGroup(of: HTTPAddress?.self) { group in
             var rest = nodes[...]
             var failed: [HTTPAddress] = []
@@ -147,12 +154,6 @@ struct StoreAnnouncement: Sendable {
             return failed
         }
     }
-}
-
-/// The body of `POST /v1/cluster/store`.
-struct StorePlace: Codable, Sendable {
-    var host: String
-    var port: Int
 }
 
 extension Controller {

@@ -124,7 +124,8 @@ struct UnderlayFollower: Sendable {
             guard let announcement, announced != advertised else { continue }
             announced = advertised
             let nodes = await controller.otherAgents()
-            Task { await announcement.tell(advertised, to: nodes) }
+            let place = StorePlace(advertised, epoch: await controller.viewEpoch, node: controller.identity.node)
+            Task { await announcement.tell(place, to: nodes) }
         }
     }
 

@@ -98,7 +98,15 @@ package struct ClusterView: Sendable {
 
     /// The one that signs: the oldest, so that no member puts its own in its place.
     package var authority: AuthorityObject? {
-        authorities.values.filter { removed[$0.node] == nil }.min { ($0.created, $0.fingerprint) < ($1.created, $1.fingerprint) }
+        authorities.values.filter { $0.retired == nil && removed[$0.node] == nil }.min { ($0.created, $0.fingerprint) < ($1.created, $1.fingerprint) }
+    }
+
+    /// The store's epoch.
+    package var epoch: UInt64 { cluster?.epoch ?? 1 }
+
+    /// Nodes of which it is not known what they took in the store's last epoch just before it ended. What they hold may look free.
+    package var unheard: [NodeObject] {
+        epoch == 1 ? [] : nodes.values.filter { ($0.epoch ?? 1) < epoch }.sorted { $0.name < $1.name }
     }
 
     package func blocks(of network: NetworkID, owner: NodeID) -> [IPPrefix] {

@@ -22,6 +22,8 @@ package struct ClusterObject: Hashable, Sendable, Codable {
     package var isSealed: Bool?
     /// The `featureLevel` that an agent must have to take part; nil: 1.
     package var needs: Int?
+    /// Of the store: it grows when a copy of it takes its place; nil: 1, the first.
+    package var epoch: UInt64?
 
     package init(id: String, vxlanPort: UInt16, vniBase: UInt32, storeNode: NodeID?) {
         self.id = id
@@ -56,6 +58,8 @@ package struct NodeObject: Hashable, Sendable, Codable {
     package var fingerprint: String?
     /// When it was removed from the cluster, for ever: seconds since 1970.
     package var removed: Int?
+    /// The store's epoch in which this node has brought in what it holds; nil: 1.
+    package var epoch: UInt64?
 
     package init(
         id: NodeID, name: String, underlay: IPAddress, mtu: Int, agent: String, version: String, instance: String

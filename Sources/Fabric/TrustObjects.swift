@@ -50,8 +50,22 @@ package struct TokenObject: Hashable, Sendable, Codable {
     }
 }
 
-/// `authorities/FINGERPRINT`: the certificate authority whose nodes are the cluster's. Nodes believe the one that they joined by, not this record: it tells
-/// who signs, and what new tokens pin.
+/// A node's word for an authority that it made: its certificate, and its key's signature of the authority's name. Whoever
+/// believes the certificate believes the authority, for as long as that node is not removed.
+package struct AuthorityVoucher: Hashable, Sendable, Codable {
+    /// PEM.
+    package var certificate: String
+    /// ECDSA in DER, in hexadecimal digits.
+    package var signature: String
+
+    package init(certificate: String, signature: String) {
+        self.certificate = certificate
+        self.signature = signature
+    }
+}
+
+/// `authorities/FINGERPRINT`: the certificate authority whose nodes are the cluster's. A node begins with the one that it joined by, and believes those
+/// that the record has later.
 package struct AuthorityObject: Hashable, Sendable, Codable {
     package var v = storeFormat
     /// SHA-256 of its public key, in hexadecimal digits.
@@ -62,6 +76,10 @@ package struct AuthorityObject: Hashable, Sendable, Codable {
     package var node: NodeID
     /// Seconds since 1970.
     package var created: Int
+    /// Since when another one signs, in seconds since 1970: it is believed until what it signed has ended.
+    package var retired: Int?
+    /// Who took the authority over, and proves it; nil: the first one, with which the cluster began.
+    package var voucher: AuthorityVoucher?
 
     package init(fingerprint: String, certificate: String, node: NodeID, created: Int) {
         self.fingerprint = fingerprint

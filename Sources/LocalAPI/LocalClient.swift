@@ -28,17 +28,27 @@ package struct LocalClient: Sendable {
     /// - Parameter node: its name or id.
     package func removeNode(_ node: String) async throws(LocalError) -> NodeReport { try await get(.nodeRemove, NameRequest(name: node)) }
     package func acceptStore() async throws(LocalError) -> StoreAcceptReport { try await get(.storeAccept) }
+    package func takeAuthority() async throws(LocalError) -> AuthorityReport { try await get(.authorityTake, limit: Self.patience) }
+    package func promoteStore() async throws(LocalError) -> StoreMoveReport { try await get(.storePromote, limit: Self.patience) }
+    package func migrateStore(to url: String) async throws(LocalError) -> StoreMoveReport { try await get(.storeMigrate, NameRequest(name: url), limit: Self.patience) }
+    package func exportStore() async throws(LocalError) -> StoreBackup { try await get(.storeExport) }
+    package func importStore(_ backup: StoreBackup) async throws(LocalError) -> StoreMoveReport { try await get(.storeImport, backup, limit: Self.patience) }
+    /// For what waits for other hosts.
+    private static let patience = Duration.seconds(120)
+
     /// Prometheus text.
     package func metrics() async throws(LocalError) -> String {
         String(decoding: try await answer(.metrics).body, as: UTF8.self)
     }
 
-    private func get<Report: Decodable>(_ route: LocalRoute, _ request: some Encodable = Nothing()) async throws(LocalError) -> Report {
+    private func get<Report: Decodable>(
+        _ route: LocalRoute, _ request: some Encodable = Nothing(), limit: Duration? = nil
+    ) async throws(LocalError) -> Report {
         let text: [UInt8]
         do { text = request is Nothing ? [] : try LocalJSON.encode(request) } catch {
             throw LocalError(.badAnswer, operation(route), cause: "the request cannot be written: \(error)")
         }
-        let body = try await answer(route, text).body
+        let body = try await answer(route, text, limit: limit).body
         do {
             return try LocalJSON.decode(Report.self, from: body)
         } catch {
@@ -48,10 +58,10 @@ package struct LocalClient: Sendable {
 
     private struct Nothing: Encodable {}
 
-    private func answer(_ route: LocalRoute, _ body: [UInt8] = []) async throws(LocalError) -> HTTPResponse {
+    private func answer(_ route: LocalRoute, _ body: [UInt8] = [], limit: Duration? = nil) async throws(LocalError) -> HTTPResponse {
         let response: HTTPResponse
         do {
-            response = try await client.send(HTTPRequest(route.method, route.path, body: body), timeout: timeout)
+            response = try await client.send(HTTPRequest(route.method, route.path, body: body), timeout: limit ?? timeout)
         } catch let error as HTTPError {
             throw failure(route, error)
         } catch {

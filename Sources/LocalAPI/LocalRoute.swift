@@ -28,10 +28,23 @@ package struct LocalRoute: Hashable, Sendable {
     package static let nodeRemove = LocalRoute(method: "POST", path: "/v1/nodes/remove")
     /// Takes the store as it is now for the truth, although it is not the one that this node knew; answers a `StoreAcceptReport`.
     package static let storeAccept = LocalRoute(method: "POST", path: "/v1/store/accept")
+    /// Makes this node the one that signs certificates; answers an `AuthorityReport`, and the agent begins anew.
+    package static let authorityTake = LocalRoute(method: "POST", path: "/v1/authority/take")
+    /// Makes this node's agent serve the store, which was lost; answers a `StoreMoveReport`, and the agent begins anew.
+    package static let storePromote = LocalRoute(method: "POST", path: "/v1/store/promote")
+    /// Takes a `NameRequest` with etcd's address, moves the store that this agent serves there; answers a `StoreMoveReport`, and the agent begins anew.
+    package static let storeMigrate = LocalRoute(method: "POST", path: "/v1/store/migrate")
+    /// Answers a `StoreBackup`.
+    package static let storeExport = LocalRoute(method: "GET", path: "/v1/store/export")
+    /// Takes a `StoreBackup` in place of a store that was lost; answers a `StoreMoveReport`.
+    package static let storeImport = LocalRoute(method: "POST", path: "/v1/store/import")
     /// Answers Prometheus text.
     package static let metrics = LocalRoute(method: "GET", path: "/metrics")
 
-    package static let all = [status, networks, endpoints, nodes, plan, token, tokenCreate, tokens, tokenRevoke, nodeRemove, storeAccept, metrics]
+    package static let all = [
+        status, networks, endpoints, nodes, plan, token, tokenCreate, tokens, tokenRevoke, nodeRemove, authorityTake, storeAccept, storePromote, storeMigrate,
+        storeExport, storeImport, metrics,
+    ]
 
     /// The socket's name in the run directory.
     package static let socketName = "tulle.sock"

@@ -20,6 +20,19 @@ package struct NameRequest: Codable, Equatable, Sendable {
     package init(name: String) { self.name = name }
 }
 
+/// Who signs nodes' certificates.
+package struct AuthorityReport: Codable, Equatable, Sendable {
+    /// Its name.
+    package var node: String
+    /// SHA-256 of the authority's public key, in hexadecimal digits.
+    package var fingerprint: String
+
+    package init(node: String, fingerprint: String) {
+        self.node = node
+        self.fingerprint = fingerprint
+    }
+}
+
 /// A token as it was made: the only time that its text is shown.
 package struct NewTokenReport: Codable, Equatable, Sendable {
     package var token: String

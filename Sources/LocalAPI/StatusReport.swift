@@ -75,8 +75,11 @@ extension StatusReport {
         package var reachable: Bool
         /// The last that this node has seen.
         package var revision: UInt64?
+        /// 1, until a copy took the first store's place.
+        package var epoch: UInt64?
 
-        package init(kind: String, address: String? = nil, reachable: Bool, revision: UInt64? = nil) {
+        package init(kind: String, address: String? = nil, reachable: Bool, revision: UInt64? = nil, epoch: UInt64? = nil) {
+            self.epoch = epoch
             self.kind = kind
             self.address = address
             self.reachable = reachable

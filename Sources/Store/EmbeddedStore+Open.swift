@@ -22,6 +22,18 @@ extension EmbeddedStore {
         return store
     }
 
+    /// Makes the file of a store that begins as a copy of another one. What was there is replaced, as a whole.
+    ///
+    /// - Parameter snapshot: its entries become keys of no lease, created and modified at its revision.
+    package static func make(path: String, _ identity: StoreIdentity, _ snapshot: StoreSnapshot) async throws {
+        let entries = snapshot.entries.map {
+            StoreEntry(key: $0.key, value: $0.value, created: snapshot.revision, modified: snapshot.revision, lease: nil)
+        }
+        try await SQLiteJournal.make(
+            path: path,
+            JournalContents(identity: identity, revision: snapshot.revision, lastLease: 0, entries: entries, leases: [:]))
+    }
+
     /// Nanoseconds of CLOCK_BOOTTIME, which nobody can set and which counts while the machine sleeps
     /// (`man 2 clock_gettime`).
     package static let bootTime: Time = {

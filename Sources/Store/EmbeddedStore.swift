@@ -25,6 +25,8 @@ package actor EmbeddedStore: Store {
     private var watches: [UInt64: WaitingWatch] = [:]
     private var lastWatch: UInt64 = 0
     private var isClosed = false
+    /// Why nothing is written any more, while reads go on.
+    private var frozen: String?
 
     private struct Waiting {
         var request: StateRequest
@@ -54,10 +56,13 @@ package actor EmbeddedStore: Store {
     }
 
     /// A store that lives as long as its process.
+    ///
+    /// - Parameter contents: of the store that it is opened again from; nil: an empty one.
     package static func inMemory(
-        identity: StoreIdentity = .new(), now: @escaping Time = bootTime, log: Logger = Logger(label: "store")
+        identity: StoreIdentity = .new(), contents: JournalContents? = nil, now: @escaping Time = bootTime,
+        log: Logger = Logger(label: "store")
     ) -> EmbeddedStore {
-        EmbeddedStore(identity, KeyValueState(), journal: nil, now: now, log: log)
+        EmbeddedStore(contents?.identity ?? identity, contents.map { KeyValueState($0, now: now()) } ?? KeyValueState(), journal: nil, now: now, log: log)
     }
 
     /// Writes out what was asked before, then ends every watch and refuses every later request.
@@ -68,6 +73,12 @@ package actor EmbeddedStore: Store {
         for watch in watches.values { watch.continuation.resume(throwing: closed("watch the store")) }
         watches = [:]
         await journal?.close()
+    }
+
+    /// From here on every write is refused for that reason, or, with nil, taken again. Returns when all writes before are done.
+    package func freeze(_ reason: String?) async {
+        frozen = reason
+        await writer?.value
     }
 
     private func closed(_ operation: String) -> StoreError {
@@ -136,6 +147,13 @@ package actor EmbeddedStore: Store {
         }
     }
 
+    /// All that another store is opened from.
+    package func contents() -> JournalContents {
+        JournalContents(
+            identity: known, revision: state.revision, lastLease: state.lastLease, entries: state.snapshot(prefix: "").entries,
+            leases: state.leases.mapValues(\.seconds))
+    }
+
     // MARK: Writes
 
     package func commit(_ transaction: StoreTransaction) async throws -> StoreOutcome {
@@ -168,6 +186,7 @@ package actor EmbeddedStore: Store {
 
     private func submit(_ request: StateRequest, _ operation: String) async throws -> StateReply {
         guard !isClosed else { throw closed(operation) }
+        if let frozen { throw StoreError(.overloaded, operation, cause: frozen, remedy: "Try again in a moment.") }
         guard queue.count < StoreLimits.waiting else {
             throw StoreError(.overloaded, operation, cause: "\(queue.count) requests wait for the disk already")
         }
@@ -238,5 +257,5 @@ package actor EmbeddedStore: Store {
     }
 
     /// Leases that were read from the journal end too.
-    func start() { scheduleExpiry() }
+    package func start() { scheduleExpiry() }
 }

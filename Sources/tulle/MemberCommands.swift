@@ -72,6 +72,31 @@ struct TokenCommand: ParsableCommand {
     }
 }
 
+struct AuthorityCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "authority", abstract: "The cluster's certificate authority.", subcommands: [Take.self])
+
+    struct Take: ReportCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "take", abstract: "Sign certificates from here on, when the host that does is lost.",
+            discussion: """
+                Certificates of the authority before are good until they end, and are renewed by this one. Only needed with etcd as the store: \
+                'tulle store promote' does it too.
+
+                Example: sudo tulle authority take
+                """)
+        @OptionGroup var agent: ClientOptions
+        @OptionGroup var form: OutputOptions
+
+        func ask(_ client: LocalClient) async throws(LocalError) -> AuthorityReport {
+            let report = try await client.takeAuthority()
+            try await client.answering()
+            return report
+        }
+        func text(_ report: AuthorityReport, color: Bool) -> String { "node \(report.node) has the authority now (\(report.fingerprint.prefix(16))…)\n" }
+    }
+}
+
 struct NodeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "node", abstract: "Changes to the cluster's hosts; 'tulle nodes' lists them.", subcommands: [Remove.self])

@@ -62,26 +62,3 @@ struct PlanCommand: ReportCommand {
     func remark(_ report: [PlanReport]) -> String? { isEmpty(report) ? "nothing to change" : nil }
     private func isEmpty(_ report: [PlanReport]) -> Bool { report.allSatisfy(\.steps.isEmpty) }
 }
-
-struct StoreCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "store", abstract: "The store of the cluster's truth.", subcommands: [Accept.self])
-
-    struct Accept: ReportCommand {
-        static let configuration = CommandConfiguration(
-            commandName: "accept", abstract: "Take the store as it is now for the truth.",
-            discussion: """
-                An agent refuses a store that was emptied, went back in time or is another cluster's, and changes nothing. \
-                When that store is meant, this command says so to this node's agent.
-
-                Example: sudo tulle store accept
-                """)
-        @OptionGroup var agent: ClientOptions
-        @OptionGroup var form: OutputOptions
-
-        func ask(_ client: LocalClient) async throws(LocalError) -> StoreAcceptReport { try await client.acceptStore() }
-        func text(_ report: StoreAcceptReport, color: Bool) -> String {
-            "accepted cluster \(report.cluster) at revision \(report.revision)\n"
-        }
-    }
-}

@@ -2,6 +2,7 @@
 @testable import Agent
 import Fabric
 import HTTP
+import Logging
 import Store
 import TLS
 import Testing
@@ -12,6 +13,7 @@ struct Admission {
     let authority: CertificateAuthority
     let secret = ClusterToken.new()
     let keys: PeerKeys
+    let succession: Succession
 
     /// - Parameter isSealed: whether the shared secret of version 0.1 opens nothing.
     init(nodes count: Int = 1, isSealed: Bool = true) async throws {
@@ -27,6 +29,9 @@ struct Admission {
         self.nodes = nodes
         authority = try CertificateAuthority.make(cluster: cluster.cluster, now: Int64(wallSeconds()))
         keys = PeerKeys(token: isSealed ? nil : secret)
+        succession = Succession(
+            cluster: cluster.cluster, controller: nodes[0].controller, keys: keys, table: try LocalTable(path: nodes[0].directory + "/membership.db"),
+            configuration: Configuration(nodeName: "h1"), log: Logger(label: "h1") { _ in SwiftLogNoOpLogHandler() }, restart: {})
         let signer = Signer(authority: authority, lifetime: 3600)
         try await controller.publish(try signer.object(controller.identity.node))
         for node in nodes { try await eventually { await node.controller.view.authority != nil } }
@@ -38,7 +43,7 @@ struct Admission {
     func service(hasAuthority: Bool = true) -> HTTPHandler {
         PeerService(
             cluster: cluster.cluster, controller: controller, access: .served(cluster.engine), keys: keys, storeURL: nil,
-            signer: hasAuthority ? Signer(authority: authority, lifetime: 3600) : nil
+            signer: hasAuthority ? Signer(authority: authority, lifetime: 3600) : nil, succession: succession
         ).handler
     }
 

@@ -286,7 +286,7 @@ import Testing
         let docker = try await nodes[0].createNetwork("shop", subnet: Self.subnet)
         _ = try await nodes[0].run("web", on: docker)
         await node.sweepGarbage { _ in true }
-        for _ in 0..<3 { await node.engineListed([], of: [], now: wallSeconds() + 100) { _ in true } }
+        for _ in 0..<3 { await node.engineListed([], of: [], now: bootSeconds() + 100) { _ in true } }
         #expect(await node.local.endpoints.count == 1)
         await node.engineListed([], of: []) { _ in false }
         #expect(await node.local.endpoints.isEmpty)

@@ -178,7 +178,7 @@ struct StoredObjectFuzzTests {
             try table.put(key, Array(value.utf8))
             let error = #expect(throws: AgentError.self) {
                 _ = try Membership.load(table)
-                _ = try LocalState(table)
+                _ = try LocalState(table, now: 0)
             }
             #expect(error?.cause.contains(key) == true && error?.cause.contains(cause) == true, "\(error?.description ?? "")")
             #expect(error?.remedy.contains("start that one") == true)

@@ -104,14 +104,20 @@ final class TestCluster: Sendable {
         guard let number = member?.number else { throw Missing(what: "a member") }
         if let member { await stop(member) }
         member = nil
+        let fresh = try await startAgain(number)
+        try await fresh.ready()
+        member = fresh
+        return fresh
+    }
+
+    /// As soon as the agent before has let its files go.
+    func startAgain(_ number: Int) async throws -> Member {
         var fresh: Member?
         try await eventually {
             do { fresh = try await self.start(number) } catch let error as StoreError where error.code == .locked { return false }
             return true
         }
         guard let fresh else { throw Missing(what: "a started agent") }
-        try await fresh.ready()
-        member = fresh
         return fresh
     }
 
@@ -241,8 +247,25 @@ final class FaultyStore: Store {
 
     /// The same cluster's store, restored from a backup: at an older revision, without leases.
     func goBack(to backup: StoreSnapshot) async throws {
-        let restored = EmbeddedStore.inMemory()
-        let kept = backup.entries.filter { $0.lease == nil }
+        try await replace(by: backup.entries, identity: await original.identity())
+    }
+
+    /// Another store took its place, which began with that copy.
+    func succeed(with copy: StoreSnapshot, epoch: UInt64) async throws {
+        let entries = try copy.entries.map { entry in
+            guard entry.key == StoreKey.cluster else { return entry }
+            var changed = entry
+            var object = try StoredJSON.decode(ClusterObject.self, entry.value)
+            object.epoch = epoch
+            changed.value = try StoredJSON.encode(object, over: entry.value)
+            return changed
+        }
+        try await replace(by: entries, identity: StoreIdentity(cluster: await original.identity().cluster, epoch: epoch))
+    }
+
+    private func replace(by entries: [StoreEntry], identity: StoreIdentity) async throws {
+        let restored = EmbeddedStore.inMemory(identity: identity)
+        let kept = entries.filter { $0.lease == nil && !$0.key.hasPrefix(StoreKey.alive) }
         _ = try await restored.commit(
             StoreTransaction(operations: kept.map { .put(key: $0.key, value: $0.value, lease: nil) }))
         let old = current.withLock { store in
@@ -260,7 +283,19 @@ final class FaultyStore: Store {
         get { lost.withLock { $0 } }
         set { lost.withLock { $0 = newValue } }
     }
+    /// So many calls are answered, then none; nil: all.
+    private let left = Mutex<Int?>(nil)
+    var callsLeft: Int? {
+        get { left.withLock { $0 } }
+        set { left.withLock { $0 = newValue } }
+    }
     private func check() throws {
+        let isOver = left.withLock { left in
+            guard let number = left else { return false }
+            left = max(0, number - 1)
+            return number == 0
+        }
+        if isOver { throw StoreError(.unreachable, "reach the store", cause: "cut off by the test") }
         if isCut { throw StoreError(.unreachable, "reach the store", cause: "cut off by the test") }
     }
 
@@ -287,7 +322,7 @@ final class FaultyStore: Store {
 
     func identity() async throws -> StoreIdentity {
         try check()
-        return await original.identity()
+        return await inner.identity()
     }
     func list(prefix: String) async throws -> StoreSnapshot {
         try check()

@@ -56,6 +56,16 @@ struct StartTests {
         #expect(answer.contains("IpamDriver"))
     }
 
+    @Test("a test's clock that was set by mistake is refused")
+    func clock() throws {
+        let agent = "\(try lab.program()) agent --state-dir /var/lib/apart --run-dir /run/apart --docker-socket none"
+        for file in ["/etc/hostname", "/run/no-such-file"] {
+            let result = try h3.attempt("TULLE_TEST_CLOCK=\(file) timeout 10 \(agent)")
+            #expect(result.status == 1)
+            #expect(result.talk.contains("TULLE_TEST_CLOCK") && result.talk.contains(file) && result.talk.contains("unset"), "\(result.talk)")
+        }
+    }
+
     @Test("a TCP port that another program has is named, with its holder")
     func port() throws {
         try h3.spawn("holder", ["socat", "TCP-LISTEN:7966,fork,reuseaddr", "PIPE"])

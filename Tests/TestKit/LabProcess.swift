@@ -95,6 +95,15 @@ package final class LabProcess {
         return Result(status: status ?? 0, output: text(0), talk: text(1))
     }
 
+    /// Whether it has ended; `finish` returns at once then.
+    package var hasEnded: Bool {
+        guard status == nil else { return true }
+        _ = collect(wait: 0)
+        var info = siginfo_t()
+        // It stays a zombie for `finish`, which wants its status.
+        return waitid(P_PID, id_t(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_signo == SIGCHLD
+    }
+
     package func outputSoFar() -> String {
         _ = collect(wait: 0)
         return text(0)

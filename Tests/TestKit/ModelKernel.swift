@@ -6,39 +6,33 @@ import Addressing
 package import Fabric
 
 package actor ModelKernel: DataPlane {
-    package private(set) var states: [NamespaceID: NamespaceState] = [.host: NamespaceState()]
+    private var model = KernelModel()
     /// Every step applied, in order.
     package private(set) var history: [Step] = []
     /// Steps that fail, with the reason; asked for each step.
     private var fault: @Sendable (Step) -> String? = { _ in nil }
     private var listeners: [AsyncStream<NamespaceID>.Continuation] = []
-    /// The other end of each pair.
-    private var pairs: [End: End] = [:]
-
-    private struct End: Hashable {
-        var namespace: NamespaceID
-        var link: String
-    }
 
     package init() {}
 
+    package var states: [NamespaceID: NamespaceState] { model.states }
     package func setFault(_ fault: @escaping @Sendable (Step) -> String?) { self.fault = fault }
     package func forgetHistory() { history = [] }
 
     /// Somebody else's hand.
     package func tamper(_ namespace: NamespaceID, _ change: (inout NamespaceState) -> Void) {
-        change(&states[namespace, default: NamespaceState()])
+        model.tamper(namespace, change)
         for listener in listeners { listener.yield(namespace) }
     }
     package func removeNamespace(_ namespace: NamespaceID) {
-        drop(namespace)
+        model.drop(namespace)
         for listener in listeners { listener.yield(namespace) }
     }
 
     // MARK: DataPlane
 
-    package func namespaces() -> Set<NamespaceID> { Set(states.keys.filter { $0 != .host }) }
-    package func observe(_ namespace: NamespaceID, fresh: Bool) -> NamespaceState? { states[namespace] }
+    package func namespaces() -> Set<NamespaceID> { model.namespaces }
+    package func observe(_ namespace: NamespaceID, fresh: Bool) -> NamespaceState? { model.states[namespace] }
     package func changes() -> AsyncStream<NamespaceID> {
         let (stream, continuation) = AsyncStream.makeStream(of: NamespaceID.self)
         listeners.append(continuation)
@@ -49,28 +43,47 @@ package actor ModelKernel: DataPlane {
     package func apply(_ steps: [Step]) -> [StepFailure] {
         var failures: [StepFailure] = []
         for step in steps {
-            let isBlocked = failures.contains { failed in
-                switch failed.step {
-                case .createNamespace(let id): step.namespace == id
-                case .createLink(let id, let name, _): step.namespace == id && step.link == name
-                default: false
-                }
-            }
-            if isBlocked {
-                failures.append(StepFailure(step: step, reason: "depends on a failed step", isSkipped: true))
-            } else if let reason = fault(step) ?? execute(step) {
-                failures.append(StepFailure(step: step, reason: reason))
-            } else {
-                history.append(step)
-            }
+            if let failure = model.apply(step, after: failures, fault: fault) { failures.append(failure) } else { history.append(step) }
         }
         return failures
+    }
+}
+
+/// What the model is, as a value.
+package struct KernelModel: Sendable {
+    package private(set) var states: [NamespaceID: NamespaceState] = [.host: NamespaceState()]
+    /// The other end of each pair.
+    private var pairs: [End: End] = [:]
+
+    private struct End: Hashable {
+        var namespace: NamespaceID
+        var link: String
+    }
+
+    package init() {}
+
+    package var namespaces: Set<NamespaceID> { Set(states.keys.filter { $0 != .host }) }
+    package mutating func tamper(_ namespace: NamespaceID, _ change: (inout NamespaceState) -> Void) {
+        change(&states[namespace, default: NamespaceState()])
+    }
+
+    /// One step of a plan, after those of its steps that failed.
+    package mutating func apply(_ step: Step, after failures: [StepFailure], fault: (Step) -> String?) -> StepFailure? {
+        let isBlocked = failures.contains { failed in
+            switch failed.step {
+            case .createNamespace(let id): step.namespace == id
+            case .createLink(let id, let name, _): step.namespace == id && step.link == name
+            default: false
+            }
+        }
+        if isBlocked { return StepFailure(step: step, reason: "depends on a failed step", isSkipped: true) }
+        return (fault(step) ?? execute(step)).map { StepFailure(step: step, reason: $0) }
     }
 
     // MARK: Effects
 
     /// What the kernel says against it, or nil.
-    private func execute(_ step: Step) -> String? {
+    private mutating func execute(_ step: Step) -> String? {
         let id = step.namespace
         if case .createNamespace = step {
             if states[id] == nil {
@@ -129,7 +142,7 @@ package actor ModelKernel: DataPlane {
         return nil
     }
 
-    private func makePeer(of end: End, _ link: Link) {
+    private mutating func makePeer(of end: End, _ link: Link) {
         guard case .namespace(let place)? = link.peer?.place, let name = link.peer?.name, place != end.namespace else { return }
         let other = End(namespace: place, link: name)
         pairs[end] = other
@@ -139,7 +152,7 @@ package actor ModelKernel: DataPlane {
         states[place]?.links[name] = Link(.veth, mac: link.peer?.mac, mtu: link.mtu ?? 1500, isUp: false)
     }
 
-    private func removeLink(_ end: End) {
+    private mutating func removeLink(_ end: End) {
         for one in [end, pairs[end]].compactMap({ $0 }) {
             guard var state = states[one.namespace] else { continue }
             state.links[one.link] = nil
@@ -152,7 +165,8 @@ package actor ModelKernel: DataPlane {
         }
     }
 
-    private func drop(_ id: NamespaceID) {
+    /// The namespace goes with all that is in it.
+    package mutating func drop(_ id: NamespaceID) {
         for link in (states[id]?.links ?? [:]).keys { removeLink(End(namespace: id, link: link)) }
         states[id] = nil
     }

@@ -49,4 +49,12 @@ package struct JournalContents: Sendable {
     package var entries: [StoreEntry]
     /// The leases' terms in seconds. Deadlines do not survive: a restart gives each lease a whole new term.
     package var leases: [LeaseID: Int]
+
+    package init(identity: StoreIdentity, revision: Revision, lastLease: UInt64, entries: [StoreEntry], leases: [LeaseID: Int]) {
+        self.identity = identity
+        self.revision = revision
+        self.lastLease = lastLease
+        self.entries = entries
+        self.leases = leases
+    }
 }

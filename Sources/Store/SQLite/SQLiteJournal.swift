@@ -1,4 +1,5 @@
 import Dispatch
+import Glibc
 import Synchronization
 
 /// The embedded store's file: entries, leases and the store's counters, as of the last acknowledged change.
@@ -34,6 +35,13 @@ package final class SQLiteJournal: Journal {
                         return (SQLiteJournal(file: file, hook: hook), contents)
                     })
             }
+        }
+    }
+
+    /// Makes the file of a store that begins with these contents; what the path names already is replaced, whole or not at all.
+    static func make(path: String, _ contents: JournalContents) async throws {
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+            DispatchQueue(label: "tulle.store.make").async { continuation.resume(with: Result { try JournalFile.make(path: path, contents) }) }
         }
     }
 
@@ -78,9 +86,33 @@ private struct JournalFile: ~Copyable {
         survivesPowerLoss: true,
         name: "store")
 
-    static func open(path: String, create: Bool, maximumBytes: Int) throws -> JournalFile {
+    /// In a file beside it that takes its name when it is complete and on the disk.
+    static func make(path: String, _ contents: JournalContents) throws {
+        let draft = path + ".new"
+        for suffix in ["", "-wal", "-shm", "-journal"] { unlink(draft + suffix) }
+        try fill(draft, contents)
+        // The log of the file before would be taken for this one's.
+        unlink(path + "-wal")
+        guard rename(draft, path) == 0 else { throw StoreError(errno: errno, "make the store \(path)") }
+        let directory = Glibc.open(path.lastIndex(of: "/").map { String(path[...$0]) } ?? ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        if directory >= 0 {
+            fsync(directory)
+            Glibc.close(directory)
+        }
+    }
+
+    private static func fill(_ path: String, _ contents: JournalContents) throws {
+        let file = try open(path: path, create: true, maximumBytes: 1 << 30, first: contents)
+        try file.write(
+            StateDelta(
+                revision: contents.revision, lastLease: contents.lastLease,
+                revisions: [RevisionChanges(revision: contents.revision, changes: contents.entries.map { .put($0) })]),
+            hook: { _ in })
+    }
+
+    static func open(path: String, create: Bool, maximumBytes: Int, first contents: JournalContents? = nil) throws -> JournalFile {
         let database = try Database.open(path: path, layout: layout, create: create) { database in
-            let identity = StoreIdentity.new()
+            let identity = contents?.identity ?? StoreIdentity.new()
             try database.setMeta("cluster", .text(identity.cluster))
             try database.setMeta("epoch", .number(identity.epoch))
             try database.setMeta("revision", .integer(0))
