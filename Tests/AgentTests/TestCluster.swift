@@ -257,7 +257,7 @@ final class FaultyStore: Store {
             var changed = entry
             var object = try StoredJSON.decode(ClusterObject.self, entry.value)
             object.epoch = epoch
-            changed.value = try StoredJSON.encode(object, over: entry.value)
+            changed.value = try StoredJSON.encode(object, over: entry)
             return changed
         }
         try await replace(by: entries, identity: StoreIdentity(cluster: await original.identity().cluster, epoch: epoch))
