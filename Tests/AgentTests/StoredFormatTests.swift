@@ -71,14 +71,14 @@ struct StoredFormatTests {
         let address = try await one.run("web", on: docker)
 
         try await survives(StoreKey.lease(one.controller.identity.node), in: cluster) {}
-        try await survives(StoreKey.node(one.controller.identity.node), in: cluster) { await one.controller.setFingerprint("00ff") }
+        try await survives(StoreKey.node(one.controller.identity.node), in: cluster) { await one.controller.setTrust("00ff", authority: nil, believed: []) }
         try await survives(StoreKey.endpoint(network.id, EndpointID("web")), in: cluster) {
             try await one.controller.name(EndpointID("web"), "better")
         }
         let (token, _) = try await one.controller.createToken(ttl: 60, uses: 5)
         try await survives(StoreKey.token(token.id), in: cluster) { try await admission.spend(token.proof) }
         try await survives(StoreKey.cluster, in: cluster) {
-            await two.controller.setFingerprint("00fe")
+            await two.controller.setTrust("00fe", authority: nil, believed: [])
             try await eventually { await one.controller.view.nodes.values.allSatisfy { $0.fingerprint != nil } }
             try await one.controller.sealIfAllCan()
         }
