@@ -55,7 +55,7 @@ struct EtcdTroubleTests {
             let end = try await store.write(.put("b"))
             #expect(try await watch.changes(upTo: end).count == 1)
             // As if what is sent went nowhere.
-            process.signal(SIGSTOP)
+            try await process.freeze()
             let asked = ContinuousClock.now
             // More than once, for the call may not have begun at the first time.
             let changes = Task { while (try? await Task.sleep(for: .milliseconds(50))) != nil { store.disconnect() } }
