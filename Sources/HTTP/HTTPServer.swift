@@ -50,8 +50,8 @@ package final class HTTPServer: Sendable {
         let core = NIOLoopBoundBox.makeBoxSendingValue(
             ServerCore(loop: loop, limits: limits, tls: secure, handler: handler), eventLoop: loop)
         let bootstrap = ServerBootstrap(group: loop)
-            // As many as the system grants: where a burst fills the queue, a member's first packet is dropped, and sent again after a second.
-            .serverChannelOption(.backlog, value: 4_096)
+            // A longer queue would make members wait longer behind a flood; where a burst fills it, a member's first packet is sent again after a second.
+            .serverChannelOption(.backlog, value: 512)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             // A client may end its side after the request and still wait for the answer.
             .childChannelOption(.allowRemoteHalfClosure, value: true)
