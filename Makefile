@@ -17,8 +17,8 @@ release: ## the binary to ship: .build/release/tulle, stripped, with the Swift l
 release-flags:
 	@echo $(RELEASE)
 
-test: ## all tests; as root also those on real Docker hosts (made of namespaces)
-	scripts/test "$(FILTER)"
+test: ## all tests; as root also those on real Docker hosts (made of namespaces); STORE=etcd: these with etcd as the store
+	STORE=$(STORE) scripts/test "$(FILTER)"
 
 faults: ## as root: all that can go wrong, in random order and two at once (SEED, FAULT, STORE, ROUNDS: docs/faults.md)
 	TULLE_FAULTS=1 TULLE_SEED=$(SEED) TULLE_FAULT=$(FAULT) TULLE_STORE=$(STORE) TULLE_ROUNDS=$(ROUNDS) \

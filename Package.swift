@@ -77,7 +77,7 @@ let package = Package(
         tests(
             "TLS",
             [
-                "TLS", "TestKit", .product(name: "NIOCore", package: "swift-nio"),
+                "TLS", "TestKit", "CCrypto", .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ]),
         tests("HTTP", ["HTTP", "TLS", "TestKit"] + nio),

@@ -19,6 +19,8 @@ struct AdmissionRequest: Codable, Sendable {
     var request: String
     /// The joiner's clock: seconds since 1970.
     var time: Int
+    /// The joiner's `featureLevel`; nil: 1.
+    var level: Int?
 }
 
 struct AdmissionAnswer: Codable, Sendable {
@@ -62,14 +64,15 @@ extension Joining {
 
     /// Joins with a token of `tulle token create`: believes only the authority that the token names.
     ///
-    /// - Parameter known: the key of a node that the cluster knows and whose certificate has ended: with it, it is let in again as itself.
+    /// - Parameter key: of a node that the cluster knows and whose certificate has ended, with which it is let in again as itself; of one that asked
+    ///   before and heard nothing, with which it takes no second use of the token; or a new one.
     static func join(
-        _ address: HTTPAddress, token: JoinToken, node: NodeID, name: String, known: PrivateKey? = nil
+        _ address: HTTPAddress, token: JoinToken, node: NodeID, name: String, key: PrivateKey
     ) async throws -> (Membership, ClusterInvitation, Credentials) {
         let operation = "join the cluster at \(address)"
-        let key = try known ?? PrivateKey.generate()
         let order = AdmissionRequest(
-            proof: token.proof, node: node, name: name, request: try CertificateRequest(key: key, uri: "tulle:\(node)").pem(), time: wallSeconds())
+            proof: token.proof, node: node, name: name, request: try CertificateRequest(key: key, uri: "tulle:\(node)").pem(), time: wallSeconds(),
+            level: featureLevel)
         let context = try TLSContext(own: nil, trust: .pinned(fingerprint: token.fingerprint), now: { Int64(wallSeconds()) })
         let client = HTTPClient(address, tls: TLSContextSlot(context))
         let response: HTTPResponse
@@ -91,6 +94,7 @@ extension Joining {
             }
             throw AgentError(.setup, operation, cause: refusal.cause, remedy: refusal.remedy)
         }
+        try answer.invitation.checkLevel(operation)
         let credentials = try Credentials(key, answer.certificate, answer.authorities, node: node)
         var membership = Membership(answer.invitation, joined: address)
         membership.isSealed = true

@@ -48,10 +48,11 @@ struct Beginning: Sendable {
                 remedy: "restore agent.db from a copy; or join again with --join and --token; or, to begin a new cluster, move \(Credentials.file) away")
         }
         if let join = configuration.join {
-            (membership, invitation, credentials) = try await Self.join(join, configuration, node)
+            (membership, invitation, credentials) = try await Self.join(join, configuration, node, table)
             membership = try Self.follow(configuration.store, membership)
             try credentials?.save(files)
             try membership.save(table)
+            try table.delete(Self.joiningKey)
             return
         }
         switch configuration.store {
@@ -72,7 +73,7 @@ struct Beginning: Sendable {
         guard credentials?.isGood(at: wallSeconds()) != true else { return }
         if let present = credentials, let join = configuration.join, let text = configuration.token, JoinToken.looksLike(text) {
             (_, _, credentials) = try await Joining.join(
-                join, token: try JoinToken(parsing: text), node: node, name: configuration.nodeName, known: present.key)
+                join, token: try JoinToken(parsing: text), node: node, name: configuration.nodeName, key: present.key)
         } else if let signer {
             // One that another took the place of signs nothing that anybody believes.
             var view = ClusterView()
@@ -98,7 +99,7 @@ struct Beginning: Sendable {
     }
 
     private static func join(
-        _ address: HTTPAddress, _ configuration: Configuration, _ node: NodeID
+        _ address: HTTPAddress, _ configuration: Configuration, _ node: NodeID, _ table: LocalTable
     ) async throws -> (Membership, ClusterInvitation, Credentials?) {
         guard let token = configuration.token else {
             throw AgentError(
@@ -115,7 +116,20 @@ struct Beginning: Sendable {
                 .setup, "join the cluster at \(address)", cause: error.cause,
                 remedy: "copy the token again, whole, as 'tulle token create' printed it")
         }
-        return try await Joining.join(address, token: parsed, node: node, name: configuration.nodeName)
+        return try await Joining.join(
+            address, token: parsed, node: node, name: configuration.nodeName, key: try keyToJoin(table))
+    }
+
+    private static let joiningKey = "joining"
+
+    /// Kept from before this host asks until it is let in: if the answer is lost, the next start asks with the same key, and takes no second use of
+    /// the token.
+    static func keyToJoin(_ table: LocalTable) throws -> PrivateKey {
+        if let kept = try table.value(joiningKey), let key = try? PrivateKey(pem: String(decoding: kept, as: UTF8.self)) { return key }
+        let key = try PrivateKey.generate()
+        try table.put(joiningKey, Array(key.pem().utf8))
+        try table.sync()
+        return key
     }
 
     /// After a move by command: what `--store` said then is over, what it says newly of etcd counts.
@@ -143,9 +157,15 @@ struct Beginning: Sendable {
     /// - Returns: its id.
     private static func newCluster(_ url: String, _ configuration: Configuration) async throws -> String {
         let location = try EtcdLocation(parsing: url)
+        let store = try StoreAccess.etcd(location, configuration)
         do {
-            throw StoreAccess.taken(location, try await StoreAccess.etcd(location, configuration).identity().cluster)
+            throw StoreAccess.taken(location, try await store.identity().cluster)
         } catch let error as StoreError where error.code == .missing {
+            if let key = try await store.anyKey() {
+                throw AgentError(
+                    .setup, "make a cluster with its store at \(location)", cause: "below that prefix are keys of somebody else's, such as \(key)",
+                    remedy: "give the address another prefix (etcd://HOST/PREFIX); nothing was written. If they are left of a cluster of tulle's, delete them first")
+            }
             return NodeID(random: .random(in: .min ... .max)).description
         }
     }

@@ -72,7 +72,7 @@ actor CertificateKeeper {
         let issuer = credentials?.authorities.first?.fingerprintText
         let isSuperseded = if let issuer { await controller.isSuperseded(issuer) } else { false }
         if isSuperseded || credentials?.isDue(at: wallSeconds()) ?? true { try await renew() }
-        if let tls = try keys.server(log) { try await listener.secure(tls) }
+        if let tls = try keys.server(log) { await listener.secure(tls) }
         await controller.setTrust(
             credentials?.certificate.fingerprintText, authority: credentials?.authorities.first?.fingerprintText,
             believed: try credentials?.authorities.map { try $0.pem() } ?? [])
@@ -217,12 +217,12 @@ extension Controller {
         // Nobody registers meanwhile.
         let seen = viewRevision
         guard let entry = try await store.list(prefix: StoreKey.cluster).entries.first(where: { $0.key == StoreKey.cluster }) else { return }
-        var sealed = try StoredJSON.decode(ClusterObject.self, entry.value)
+        var sealed = try StoredJSON.read(ClusterObject.self, entry.key, entry.value)
         sealed.isSealed = true
         _ = try await commit(
             StoreTransaction(
                 conditions: [.unchanged(key: StoreKey.cluster, since: entry.modified), .quiet(prefix: StoreKey.nodes, since: seen)],
-                operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(sealed, over: entry.value), lease: nil)]),
+                operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(sealed, over: entry), lease: nil)]),
             "seal the cluster")
     }
 }

@@ -289,7 +289,7 @@ extension Controller {
             try local.set(lent, candidate, in: id)
             do {
                 let entry = try await store.list(prefix: StoreKey.block(id, block)).entries.first
-                if let entry, try StoredJSON.decode(BlockObject.self, entry.value).node == me.id { owned = entry }
+                if let entry, try StoredJSON.read(BlockObject.self, entry.key, entry.value).node == me.id { owned = entry }
             } catch {
                 try local.removeAllocation(candidate, in: id)
                 throw error
@@ -302,7 +302,7 @@ extension Controller {
             _ = try await commit(
                 StoreTransaction(
                     conditions: [.unchanged(key: key, since: entry.modified)],
-                    operations: [.put(key: key, value: try StoredJSON.encode(reply, over: entry.value), lease: nil)]),
+                    operations: [.put(key: key, value: try StoredJSON.encode(reply, over: entry), lease: nil)]),
                 operation)
             return
         }
@@ -314,7 +314,7 @@ extension Controller {
                 .unchanged(key: owned.key, since: owned.modified),
             ],
             operations: [
-                .put(key: key, value: try StoredJSON.encode(reply, over: entry.value), lease: nil),
+                .put(key: key, value: try StoredJSON.encode(reply, over: entry), lease: nil),
                 .put(key: addressKey, value: try StoredJSON.encode(AddressObject(node: request.from)), lease: nil),
             ])
         // After an error it may have been done: the sweep takes the address back when the store says so.
@@ -347,7 +347,7 @@ extension Controller {
             try await requireStore(operation)
             let key = StoreKey.address(network, address)
             if let entry = try await store.list(prefix: key).entries.first(where: { $0.key == key }),
-                try StoredJSON.decode(AddressObject.self, entry.value).node == me.id
+                try StoredJSON.read(AddressObject.self, key, entry.value).node == me.id
             {
                 _ = try await commit(
                     StoreTransaction(

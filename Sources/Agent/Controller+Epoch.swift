@@ -178,8 +178,7 @@ extension Controller {
         _ = try await store.commit(
             StoreTransaction(
                 conditions: [.unchanged(key: key, since: entry.modified)],
-                operations: [.put(key: key, value: try StoredJSON.encode(network, over: entry.value), lease: nil)]
-                    + own.sorted().map { .delete(key: $0) }))
+                operations: [.put(key: key, value: try StoredJSON.encode(network, over: entry), lease: nil)] + own.sorted().map { .delete(key: $0) }))
     }
 
     // MARK: Writing, without the view, which is not of this store yet
@@ -196,13 +195,13 @@ extension Controller {
     func alter<Value: Codable & Equatable>(_ key: String, _ change: (Value) -> Value) async throws {
         for _ in 0..<8 {
             guard let entry = try await store.list(prefix: key).entries.first(where: { $0.key == key }) else { return }
-            let old = try StoredJSON.decode(Value.self, entry.value)
+            let old = try StoredJSON.read(Value.self, entry.key, entry.value)
             let new = change(old)
             guard new != old else { return }
             let outcome = try await store.commit(
                 StoreTransaction(
                     conditions: [.unchanged(key: key, since: entry.modified)],
-                    operations: [.put(key: key, value: try StoredJSON.encode(new, over: entry.value), lease: entry.lease)]))
+                    operations: [.put(key: key, value: try StoredJSON.encode(new, over: entry), lease: entry.lease)]))
             if case .committed = outcome { return }
         }
         throw AgentError(.storeAway, "bring \(key) into the new store", cause: "it changed each time it was to be written", remedy: "it is tried again")

@@ -29,7 +29,8 @@ extension Controller {
                     sign = try await renewSign(view.alive.contains(me.id) ? sign : nil)
                     lastHeard = wallSeconds()
                     setProblem("registration", nil)
-                } catch let error as StoreError where error.code == .leaseNotFound {
+                } catch let error as StoreError where error.code == .leaseNotFound && sign != nil {
+                    // Not twice in a row: a lease that is lost as soon as it is granted is a fault as any other.
                     sign = nil
                     continue
                 } catch {
@@ -38,7 +39,8 @@ extension Controller {
             }
             let isUpdateWanted = view.nodes[identity.node] != me
             // At once when the view or the node's own data changed in a way that concerns this.
-            let pause = !isStoreReachable ? 1_000 : isUpdateWanted ? 250 : 1_000 * Self.aliveTerm / 3
+            let isSlow = !isStoreReachable || problems["registration"] != nil
+            let pause = isSlow ? 1_000 : isUpdateWanted ? 250 : 1_000 * Self.aliveTerm / 3
             _ = await wait(within: .milliseconds(pause)) {
                 $0.view.nodes[$0.identity.node] != $0.me && !isUpdateWanted && $0.isStoreReachable
             }
@@ -106,11 +108,11 @@ extension Controller {
         let key = StoreKey.lease(identity.node)
         let sent = bootSeconds()
         let entry = try await store.list(prefix: key).entries.first { $0.key == key }
-        let count = try entry.map { try StoredJSON.decode(LeaseObject.self, $0.value).count } ?? 0
-        let value = LeaseObject(node: identity.node, count: count + 1, term: terms.lease)
+        let count = try entry.map { try StoredJSON.read(LeaseObject.self, key, $0.value).count } ?? 0
+        let value = LeaseObject(node: identity.node, count: count &+ 1, term: terms.lease)
         let transaction = StoreTransaction(
             conditions: [entry.map { .unchanged(key: key, since: $0.modified) } ?? .absent(key: key)],
-            operations: [.put(key: key, value: try StoredJSON.encode(value, over: entry?.value), lease: nil)])
+            operations: [.put(key: key, value: try StoredJSON.encode(value, over: entry), lease: nil)])
         guard case .committed = try await store.commit(transaction) else { return }
         try lease.renewed(sent: sent)
         viewChanged()

@@ -54,7 +54,7 @@ extension Controller {
             network.labels = labels
             network.isAttachable = isAttachable
             network.state = .active
-            let value = try StoredJSON.encode(network, over: entry.value)
+            let value = try StoredJSON.encode(network, over: entry)
             if let excess = Self.excess(of: value, name: name) {
                 mine.standing = .quarantined("its \(excess): remove it with 'docker network rm' and create it anew with less")
                 return try await giveUp(mine, network, operation)

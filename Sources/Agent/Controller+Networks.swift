@@ -293,7 +293,7 @@ extension Controller {
         gone.state = .removed
         gone.removed = wallSeconds()
         var operations: [StoreOperation] = [
-            .put(key: key, value: try StoredJSON.encode(gone, over: entry.value), lease: nil),
+            .put(key: key, value: try StoredJSON.encode(gone, over: entry), lease: nil),
             .delete(key: StoreKey.vni(gone.vni)), .delete(key: StoreKey.networkKey(gone.key)),
         ]
         if let name = gone.name, gone.dockerID == nil { operations.append(.delete(key: StoreKey.networkName(name))) }

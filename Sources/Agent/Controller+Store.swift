@@ -6,26 +6,52 @@
 import Fabric
 import Logging
 import Store
+import Telemetry
 
 extension Controller {
-    /// Lists and watches until cancelled; each failure is followed by a pause that grows to 5 s.
+    /// A watch that lasted so long was a good one, in seconds: whatever ended it is tried anew at once.
+    private static let steady = 5.0
+    /// How old the word of the last attempt may be by which a request is refused, in seconds.
+    private static let freshness = 0.25
+
+    /// Lists and watches until cancelled; each failure is followed by a pause that grows to 5 s. So is a watch that ends soon, whatever the
+    /// store says then: one that answers lists and no watch, or misses every history, costs no more than one that is away.
     package func follow() async {
         var pause = Duration.milliseconds(100)
         while !Task.isCancelled {
+            var began: Double?
             do {
                 try await listAll()
-                if distrust == nil { pause = .milliseconds(100) }
-                while !Task.isCancelled, distrust == nil {
-                    let isMissed = try await watchOnce()
-                    if isMissed { try await listAll() }
-                }
+                began = bootSeconds()
+                if distrust == nil { try await watchOnce() }
             } catch {
                 if let error = error as? StoreError, error.code == .removed { await learnRemoval() }
                 if let error = error as? AgentError { setProblem(Self.epochTopic, "\(error)") } else { noteStore(failure: "\(error)") }
             }
-            try? await Task.sleep(for: pause)
+            if let began, distrust == nil, bootSeconds() - began >= Self.steady { pause = .milliseconds(100) }
+            (attempts, lastAttempt) = (attempts &+ 1, bootSeconds())
+            viewChanged()
+            // Who waits for the store ends the pause.
+            (isPausing, isHurried) = (true, false)
+            _ = await wait(within: pause) { $0.isHurried }
+            isPausing = false
             pause = min(pause * 2, .seconds(5))
         }
+    }
+
+    /// Has the store followed again now, if the next attempt waits for its time and the last one was not a moment ago.
+    func hurry() {
+        guard isPausing, bootSeconds() - lastAttempt > Self.freshness else { return }
+        isHurried = true
+        viewChanged()
+    }
+
+    /// Waits for what comes of an attempt that is under way, or of one that is made now.
+    private func tryStore() async {
+        hurry()
+        guard isHurried || !isPausing else { return }
+        let seen = attempts
+        _ = await wait(within: .seconds(2)) { $0.isStoreReachable || $0.attempts != seen }
     }
 
     /// Takes the store as it is now for the truth, whatever was known before (`tulle store accept`).
@@ -40,6 +66,11 @@ extension Controller {
                 .storeRefused, operation, cause: "it is another cluster's (\(cluster.cluster)), this node belongs to \(expectedCluster)",
                 remedy: "put the right store back; to leave the old cluster, run 'tulle reset' and join the other one")
         }
+        if let present = try await store.list(prefix: StoreKey.cluster).entries.first(where: { $0.key == StoreKey.cluster }),
+            let reason = Self.newness(of: present)
+        {
+            throw AgentError(.storeRefused, operation, cause: reason, remedy: "nothing was changed")
+        }
         // Without the cluster's object no node registers.
         var object = ClusterObject(
             id: cluster.cluster, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeNode: view.cluster?.storeNode)
@@ -51,8 +82,11 @@ extension Controller {
                 operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(object), lease: nil)]))
         // Removed is removed, whatever an older record says.
         for gone in view.removed.values {
-            _ = try await store.commit(
-                StoreTransaction(operations: [.put(key: StoreKey.node(gone.id), value: try StoredJSON.encode(gone), lease: nil)]))
+            let key = StoreKey.node(gone.id)
+            let entry = try await store.list(prefix: key).entries.first { $0.key == key }
+            let value = try StoredJSON.encode(gone, over: entry)
+            guard value != entry?.value else { continue }
+            _ = try await store.commit(StoreTransaction(operations: [.put(key: key, value: value, lease: nil)]))
         }
         // What it lost is not what somebody removed: networks, and this node's blocks, are put back where nobody took their place.
         try await bring(into: try await store.list(prefix: ""), epoch: cluster.epoch)
@@ -83,6 +117,7 @@ extension Controller {
         guard identity.epoch >= viewEpoch else {
             return refuse("the store is of epoch \(identity.epoch), which another one replaced (epoch \(viewEpoch))")
         }
+        if let object = snapshot.entries.first(where: { $0.key == StoreKey.cluster }), let reason = Self.newness(of: object) { return refuse(reason) }
         if identity.epoch > viewEpoch, view.cluster != nil || !local.allocations.isEmpty {
             guard snapshot.entries.contains(where: { $0.key == StoreKey.cluster }) else { return refuse("the store is empty") }
             isBringing = true
@@ -107,21 +142,19 @@ extension Controller {
 
     private static let epochTopic = "store-epoch"
 
-    /// Follows the watch to its end; true when the history was missed.
-    private func watchOnce() async throws -> Bool {
+    /// Follows the watch to its end, or until the history was missed.
+    private func watchOnce() async throws {
         for try await event in await store.watch(prefix: "", after: viewRevision) {
             noteStore(failure: nil)
             switch event {
-            case .missed: return true
+            case .missed: return
             case .changes(let changes, let revision):
                 if let reason = suspicion(of: changes) {
-                    refuse(reason)
-                    return false
+                    return refuse(reason)
                 }
                 await apply(changes, revision: revision)
             }
         }
-        return false
     }
 
     // MARK: Trust
@@ -141,6 +174,9 @@ extension Controller {
     }
 
     private func suspicion(of changes: [StoreChange]) -> String? {
+        for case .put(let entry) in changes where entry.key == StoreKey.cluster {
+            if let reason = Self.newness(of: entry) { return reason }
+        }
         // A watch that was held up brings a tombstone and its end together.
         var buried: Set<NetworkID> = []
         for change in changes {
@@ -162,18 +198,25 @@ extension Controller {
         return nil
     }
 
+    /// Why this version must not take part, if the cluster's object says so: by its format, or by the level that agents must have.
+    private static func newness(of object: StoreEntry) -> String? {
+        do {
+            let needed = try StoredJSON.read(ClusterObject.self, object.key, object.value).needs ?? 1
+            return needed <= featureLevel ? nil : ClusterObject.tooOld(needed)
+        } catch { return "\(error)" }
+    }
+
     private func refuse(_ reason: String) {
         distrust = reason
-        setProblem(
-            "store-trust",
-            "\(reason): nothing was removed and the store is not followed; restore it, or if it is right as it is, run 'tulle store accept' on each node")
+        let remedy = reason.contains(ClusterObject.newer) ? "" : "; restore it, or if it is right as it is, run 'tulle store accept' on each node"
+        setProblem("store-trust", "\(reason): nothing was removed and the store is not followed\(remedy)")
     }
 
     private func noteStore(failure: String?) {
         if let failure, isStoreReachable || storeFailure == nil {
-            log.warning("the store does not answer", metadata: ["error": "\(failure)"])
+            repeats.log(to: log, .warning, key: "store away", "the store does not answer", metadata: ["error": "\(failure)"])
         } else if failure == nil, !isStoreReachable {
-            log.info("the store answers")
+            repeats.log(to: log, .info, key: "store here", "the store answers")
         }
         let isChange = isStoreReachable != (failure == nil)
         isStoreReachable = failure == nil
@@ -189,6 +232,7 @@ extension Controller {
         // Nobody sees it half filled: nothing is awaited until it is whole.
         view = ClusterView()
         setProblems(under: Self.objectTopic, [:])
+        unreadable = []
         for entry in snapshot.entries {
             if let object = read(entry.key, entry.value) { _ = view.set(object) }
         }
@@ -230,18 +274,27 @@ extension Controller {
     }
 
     private static let objectTopic = "object "
+    /// Unreadable keys that are named; of more it is only told that there are.
+    private static let mostNamed = 100
 
     /// A junk entry harms nobody else: it is named and left out.
     private func read(_ key: String, _ value: [UInt8]?) -> ClusterView.Object? {
         do {
             let object = try ClusterView.Object(key: key, value: value)
-            setProblem(Self.objectTopic + key, nil)
+            if unreadable.remove(key) != nil { setProblem(Self.objectTopic + key, nil) }
             return object
         } catch {
-            setProblem(Self.objectTopic + key, "\(error)")
+            unreadable.insert(key)
+            if unreadable.count <= Self.mostNamed {
+                setProblem(Self.objectTopic + key, "\(error)")
+            } else {
+                setProblem(Self.objectTopic, "more than \(Self.mostNamed) keys of the store are not what they promise; see those that are named")
+            }
             return nil
         }
     }
+
+    func isUnreadable(_ key: String) -> Bool { unreadable.contains(key) }
 
     // MARK: Writing
 
@@ -256,6 +309,8 @@ extension Controller {
                 .storeAway, operation, cause: "the cluster's store was replaced, and this node's part is not in the new one yet",
                 remedy: "try again in a moment; see 'tulle status'")
         }
+        // It may have come back within the pause between two attempts.
+        if !isStoreReachable, distrust == nil { await tryStore() }
         if let distrust {
             throw AgentError(.storeRefused, operation, cause: distrust, remedy: "see 'tulle status'")
         }
@@ -299,11 +354,11 @@ extension Controller {
         for _ in 0..<attempts {
             try await requireStore(operation)
             guard let entry = try await store.list(prefix: key).entries.first(where: { $0.key == key }),
-                let value = change(try StoredJSON.decode(Value.self, entry.value))
+                let value = change(try StoredJSON.read(Value.self, key, entry.value))
             else { return }
             let transaction = StoreTransaction(
                 conditions: [.unchanged(key: key, since: entry.modified)],
-                operations: [.put(key: key, value: try StoredJSON.encode(value, over: entry.value), lease: entry.lease)])
+                operations: [.put(key: key, value: try StoredJSON.encode(value, over: entry), lease: entry.lease)])
             if try await commit(transaction, operation) != nil { return }
         }
         throw AgentError(

@@ -63,30 +63,31 @@ extension Controller {
     }
 
     /// Whether it would let somebody in, by this node's view.
-    func checkToken(proof: String, _ operation: String) async throws {
+    ///
+    /// - Parameters node, key: who asks. A host that it let in before, whose answer was lost on the way, may ask again.
+    func checkToken(proof: String, for node: NodeID, key: String, _ operation: String) async throws {
         let id = JoinToken.id(ofProof: proof)
         // Made on another node a moment ago.
         _ = await wait(within: .seconds(1)) { $0.view.tokens[id] != nil }
         guard let known = view.tokens[id], known.hash == JoinToken.hash(ofProof: proof) else {
             throw Self.unknownToken(operation)
         }
-        let state = known.state(at: wallSeconds())
+        let state = known.state(at: wallSeconds(), for: TokenObject.mark(node, key))
         guard state == .valid else { throw Self.tokenRefusal(state, operation) }
     }
 
-    /// Takes one use of the token that a joiner proves to have.
-    func spendToken(proof: String, _ operation: String) async throws {
-        try await checkToken(proof: proof, operation)
+    /// Takes one use of the token that a joiner proves to have; none if it did that before with the same key.
+    func spendToken(proof: String, for node: NodeID, key: String, _ operation: String) async throws {
+        try await checkToken(proof: proof, for: node, key: key, operation)
+        let mark = TokenObject.mark(node, key)
         let id = JoinToken.id(ofProof: proof)
         var found: TokenObject.State?
         // As many hosts as are set up at once want it at the same time, and in each round one gets it.
         try await rewrite(StoreKey.token(id), operation, attempts: Self.mostSpendings) { (old: TokenObject) in
-            let now = old.state(at: wallSeconds())
+            let now = old.state(at: wallSeconds(), for: mark)
             found = now
-            guard now == .valid else { return nil }
-            var spent = old
-            spent.used = old.used == .max ? .max : old.used + 1
-            return spent
+            guard now == .valid, !old.hasAdmitted(mark) else { return nil }
+            return old.admitting(mark)
         }
         guard let found else { throw Self.unknownToken(operation) }
         guard found == .valid else { throw Self.tokenRefusal(found, operation) }

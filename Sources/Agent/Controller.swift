@@ -65,6 +65,13 @@ package actor Controller {
     package internal(set) var distrust: String?
     package internal(set) var isStoreReachable = false
     package internal(set) var storeFailure: String?
+    /// Attempts to follow the store that have ended; when the last one did (CLOCK_BOOTTIME); that somebody waits for the next, which waits for its time.
+    var attempts: UInt64 = 0
+    var lastAttempt = -Double.infinity
+    var isHurried = false
+    var isPausing = false
+    /// Faults that come again and again are told six times a minute at most.
+    let repeats = RepeatLimiter(interval: .seconds(10))
     package internal(set) var lease: AllocationLease
     /// Another agent lives under this node's identity or name: this one says and gives nothing.
     var isRefused = false
@@ -113,6 +120,10 @@ package actor Controller {
     var emptySince: [BlockKey: Double] = [:]
     /// The remote part of each network's desired state, which only the store changes.
     var remoteParts: [NetworkID: NamespaceState] = [:]
+    /// Names that hosts were let in with a moment ago, and since when (CLOCK_BOOTTIME).
+    var arriving: [String: (node: NodeID, since: Double)] = [:]
+    /// Keys of the store whose objects are left out of the view: of a newer version, or junk. Nothing is written there.
+    var unreadable: Set<String> = []
     /// Things that a person should know, by topic.
     package internal(set) var problems: [String: String] = [:]
 
@@ -162,6 +173,7 @@ package actor Controller {
 
     /// Returns when the view has that revision, or throws after the deadline.
     package func reach(_ revision: Revision, within limit: Duration = .seconds(5)) async throws {
+        if viewRevision < revision { hurry() }
         guard await wait(within: limit, until: { $0.viewRevision >= revision }) else {
             throw AgentError(
                 .storeAway, "see an own change in the store", cause: "the watch is behind by more than \(limit)",
@@ -204,7 +216,7 @@ package actor Controller {
     func setProblem(_ topic: String, _ text: String?) {
         guard problems[topic] != text else { return }
         problems[topic] = text
-        if let text { log.warning("\(text)", metadata: ["topic": "\(topic)"]) }
+        if let text { repeats.log(to: log, .warning, key: "\(topic): \(text)", text, metadata: ["topic": "\(topic)"]) }
     }
 
     /// All topics that begin so: those that are not given are over.

@@ -126,7 +126,7 @@ extension Controller {
         }
         let name = StoreKey.block(key.network, key.prefix)
         let entry = try await store.list(prefix: name).entries.first { $0.key == name }
-        if let entry, try StoredJSON.decode(BlockObject.self, entry.value).node == me.id {
+        if let entry, try StoredJSON.read(BlockObject.self, entry.key, entry.value).node == me.id {
             let transaction = StoreTransaction(
                 conditions: [.unchanged(key: name, since: entry.modified)], operations: [.delete(key: name)])
             _ = try await commit(transaction, "give up block \(key.prefix)")

@@ -15,11 +15,11 @@ enum Leaving {
             let key = StoreKey.node(node)
             for _ in 0..<8 {
                 guard let entry = try await store.list(prefix: key).entries.first(where: { $0.key == key }) else { return }
-                var me = try StoredJSON.decode(NodeObject.self, entry.value)
+                var me = try StoredJSON.read(NodeObject.self, key, entry.value)
                 me.removed = now
                 let transaction = StoreTransaction(
                     conditions: [.unchanged(key: key, since: entry.modified)],
-                    operations: [.put(key: key, value: try StoredJSON.encode(me, over: entry.value), lease: nil)])
+                    operations: [.put(key: key, value: try StoredJSON.encode(me, over: entry), lease: nil)])
                 if case .committed = try await store.commit(transaction) { return }
             }
         } catch let error as StoreError where error.code == .removed {

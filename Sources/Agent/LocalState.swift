@@ -75,38 +75,30 @@ package struct LocalState: Sendable {
     /// - Parameter now: CLOCK_BOOTTIME seconds.
     /// - Throws: `AgentError` for a row that is not what it should be.
     package init(_ table: LocalTable, now: Double) throws {
-        do { try self.init(reading: table, now: now) } catch let error as DecodingError {
-            throw AgentError(
-                .setup, "read agent.db in the state directory", cause: "a row of it is not understood (\(error))",
-                remedy: "a newer version may have written it: start that one; or, if the file is damaged, restore it from a backup")
-        }
-    }
-
-    private init(reading table: LocalTable, now: Double) throws {
         self.table = table
-        for (_, value) in try table.all("engine/") {
-            let item = try StoredJSON.decode(BoundNetwork.self, value)
+        for (key, value) in try table.all("engine/") {
+            let item = try StoredJSON.row(BoundNetwork.self, key, value)
             engineNetworks[item.dockerID] = item
         }
-        for (_, value) in try table.all("pool/") {
-            var item = try StoredJSON.decode(Pool.self, value)
+        for (key, value) in try table.all("pool/") {
+            var item = try StoredJSON.row(Pool.self, key, value)
             // The clock began again if the machine did.
             item.since = min(item.since, now)
             pools[item.id] = item
         }
-        for (_, value) in try table.all("endpoint/") {
-            let item = try StoredJSON.decode(LocalEndpoint.self, value)
+        for (key, value) in try table.all("endpoint/") {
+            let item = try StoredJSON.row(LocalEndpoint.self, key, value)
             endpoints[item.id] = item
         }
         for (key, value) in try table.all("allocation/") {
             let parts = key.split(separator: "/").map(String.init)
             guard parts.count == 3, let network = NetworkID(parts[1]), let address = IPAddress(parts[2]) else { continue }
-            var item = try StoredJSON.decode(LocalAllocation.self, value)
+            var item = try StoredJSON.row(LocalAllocation.self, key, value)
             item.since = min(item.since, now)
             allocations[network, default: [:]][address] = item
         }
-        for (_, value) in try table.all("going/") { blocksGoing.insert(try StoredJSON.decode(BlockKey.self, value)) }
-        removed = try table.value("removed").map { try StoredJSON.decode(NodeObject.self, $0) }
+        for (key, value) in try table.all("going/") { blocksGoing.insert(try StoredJSON.row(BlockKey.self, key, value)) }
+        removed = try table.value("removed").map { try StoredJSON.row(NodeObject.self, "removed", $0) }
         for (key, _) in try table.all("removal/") {
             if let id = NetworkID(String(key.dropFirst("removal/".count))) { unsaidRemovals.insert(id) }
         }

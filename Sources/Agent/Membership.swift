@@ -29,7 +29,7 @@ package struct Membership: Codable, Sendable {
     private static let key = "membership"
 
     package static func load(_ table: LocalTable) throws -> Membership? {
-        try table.value(key).map { try StoredJSON.decode(Membership.self, $0) }
+        try table.value(key).map { try StoredJSON.row(Membership.self, key, $0) }
     }
     package func save(_ table: LocalTable) throws {
         try table.put(Self.key, StoredJSON.encode(self))
@@ -95,6 +95,15 @@ package struct ClusterInvitation: Codable, Sendable {
     package var epoch: UInt64?
     /// The node whose agent serves the store.
     package var storeNode: String?
+    /// The `featureLevel` that agents must have; nil: 1.
+    package var needs: Int?
+
+    /// Refuses to take part in a cluster that needs more than this version can do.
+    func checkLevel(_ operation: String) throws {
+        guard let needs, needs > featureLevel else { return }
+        throw AgentError(
+            .setup, operation, cause: "the cluster needs agents of level \(needs), and this one has \(featureLevel)", remedy: ClusterObject.newer)
+    }
 
     var storeAddress: HTTPAddress { .tcp(host: storeHost, port: storePort) }
 }
@@ -132,6 +141,7 @@ package enum Joining {
             }
             throw AgentError(.setup, operation, cause: error.cause, remedy: remedy)
         }
+        try invitation.checkLevel(operation)
         var membership = Membership(invitation, joined: address)
         membership.token = token.text
         return (membership, invitation)

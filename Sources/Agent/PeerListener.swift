@@ -46,11 +46,10 @@ actor PeerListener {
     }
 
     /// Speaks TLS too, from this node's first certificate on. Connections are made anew.
-    func secure(_ tls: HTTPServerTLS) async throws {
+    func secure(_ tls: HTTPServerTLS) async {
         guard self.tls == nil else { return }
-        await server.stop()
-        server = try await Self.serve(on: bound, tls, handler)
         self.tls = tls
+        await server.secure(tls)
     }
 
     func stop() async { await server.stop() }

@@ -92,6 +92,7 @@ struct PeerService: Sendable {
         // With etcd's password; what comes here comes over TLS.
         var invitation = ClusterInvitation(
             cluster: cluster, storeHost: host, storePort: port, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeURL: storeURL)
+        invitation.needs = await controller.view.cluster?.needs
         invitation.epoch = await access.epoch(controller)
         invitation.storeNode = await (access.isServed ? controller.identity.node : controller.view.cluster?.storeNode)?.description
         return invitation
@@ -186,7 +187,8 @@ struct PeerService: Sendable {
             throw AgentError(
                 .setup, operation, cause: "this node has lost the key of the cluster's authority", remedy: "restore authority.pem there, and start its agent again")
         }
-        try await controller.checkToken(proof: order.proof, operation)
+        let key = try CertificateRequest(pem: order.request).publicKey.fingerprintText
+        try await controller.checkToken(proof: order.proof, for: order.node, key: key, operation)
         guard forwarding.enter() else {
             throw AgentError(.full, operation, cause: "other hosts are joining by this one", remedy: "try again in a moment, or by another host")
         }
@@ -240,7 +242,7 @@ extension Controller {
     /// - Parameter key: the fingerprint of the key that it proves to have.
     func admit(_ order: AdmissionRequest, key: String, _ operation: String) async throws {
         // Who has no token learns nothing.
-        try await checkToken(proof: order.proof, operation)
+        try await checkToken(proof: order.proof, for: order.node, key: key, operation)
         let now = wallSeconds()
         guard (now - Joining.clockSkew...now + Joining.clockSkew).contains(order.time) else {
             throw AgentError(
@@ -249,6 +251,12 @@ extension Controller {
         }
         guard ConfigurationValue.nodeName(order.name) != nil else {
             throw AgentError(.invalid, operation, cause: "the name is none", remedy: "give --node-name letters, digits, '.', '-' and '_'")
+        }
+        let (level, needed) = (order.level ?? 1, view.cluster?.needs ?? 1)
+        guard level >= needed else {
+            throw AgentError(
+                .setup, operation, cause: "the cluster needs agents of level \(needed), and this one has \(level)",
+                remedy: "install the version of tulle there that the cluster has")
         }
         // With the key that it had before it is the same one, whose certificate has ended.
         let isSame = view.nodes[order.node].map { $0.fingerprint == key } ?? false
@@ -262,8 +270,24 @@ extension Controller {
                 .conflict, operation, cause: "the name \(order.name) is taken by node \(other.id) at \(other.agent)",
                 remedy: "join with another --node-name; or, if that node is gone for good, run 'tulle node remove \(order.name)' first")
         }
-        try await spendToken(proof: order.proof, operation)
+        // All hosts get in by this agent, so that of two that come with one name at once the second is told here.
+        let moment = bootSeconds()
+        // From its registration on it is the record that counts.
+        arriving = arriving.filter { moment - $0.value.since < Self.arrival && view.nodes[$0.value.node] == nil && view.removed[$0.value.node] == nil }
+        if let other = arriving[order.name], other.node != order.node {
+            throw AgentError(
+                .conflict, operation, cause: "the name \(order.name) is taken by node \(other.node), which joins at this moment",
+                remedy: "join with another --node-name; or, if that host never came, try again in \(Int(Self.arrival)) s")
+        }
+        arriving[order.name] = (order.node, moment)
+        do { try await spendToken(proof: order.proof, for: order.node, key: key, operation) } catch {
+            arriving[order.name] = nil
+            throw error
+        }
     }
+
+    /// How long a name is kept for a host that was let in and has not registered yet, in seconds.
+    private static let arrival = 60.0
 
     /// - Parameter node: a UUID.
     func isRemoved(_ node: String) -> Bool { NodeID(node).map { view.removed[$0] != nil } ?? true }

@@ -13,7 +13,7 @@ extension Controller {
             let (seen, endpoints) = (viewRevision, local.endpoints)
             if isStoreReachable, distrust == nil, !isBringing, isRegistered, viewRevision >= published {
                 do {
-                    let operations = try publications()
+                    let operations = try publications(over: try await changedEndpoints())
                     for start in stride(from: 0, to: operations.count, by: Leaving.part) {
                         let part = Array(operations[start..<min(start + Leaving.part, operations.count)])
                         if case .committed(let revision) = try await store.commit(StoreTransaction(operations: part)) {
@@ -55,7 +55,7 @@ extension Controller {
                 + (network.name.map { [StoreKey.networkName($0)] } ?? [])
             let transaction = StoreTransaction(
                 conditions: [.unchanged(key: key, since: entry.modified)] + claims.map { .absent(key: $0) },
-                operations: [.put(key: key, value: try StoredJSON.encode(living, over: entry.value), lease: nil)]
+                operations: [.put(key: key, value: try StoredJSON.encode(living, over: entry), lease: nil)]
                     + claims.map { .put(key: $0, value: reference(network.id), lease: nil) })
             let isDone = try await commit(transaction, operation) != nil
             if !isDone {
@@ -95,15 +95,35 @@ extension Controller {
         setProblems(under: "address ", lost)
     }
 
-    private func publications() throws -> [StoreOperation] {
+    private func published(_ endpoint: LocalEndpoint) -> EndpointObject {
+        EndpointObject(
+            id: endpoint.id, network: endpoint.network, node: me.id, name: endpoint.name, addresses: endpoint.addresses, mac: endpoint.mac,
+            created: endpoint.created)
+    }
+
+    /// What the store has of endpoints that are not any more as it says: they are written over that.
+    private func changedEndpoints() async throws -> [String: StoreEntry] {
+        var entries: [String: StoreEntry] = [:]
+        for endpoint in local.endpoints.values {
+            guard let present = view.endpoints[endpoint.network]?[endpoint.id], present != published(endpoint) else { continue }
+            let key = StoreKey.endpoint(endpoint.network, endpoint.id)
+            entries[key] = try await store.list(prefix: key).entries.first { $0.key == key }
+        }
+        return entries
+    }
+
+    /// - Parameter entries: what was read a moment ago; nothing is awaited from here to the commit.
+    private func publications(over entries: [String: StoreEntry]) throws -> [StoreOperation] {
         var operations: [StoreOperation] = []
         for endpoint in local.endpoints.values {
-            let object = EndpointObject(
-                id: endpoint.id, network: endpoint.network, node: me.id, name: endpoint.name,
-                addresses: endpoint.addresses, mac: endpoint.mac, created: endpoint.created)
-            guard view.endpoints[endpoint.network]?[endpoint.id] != object else { continue }
-            operations.append(
-                .put(key: StoreKey.endpoint(endpoint.network, endpoint.id), value: try StoredJSON.encode(object), lease: nil))
+            let object = published(endpoint)
+            let key = StoreKey.endpoint(endpoint.network, endpoint.id)
+            let present = view.endpoints[endpoint.network]?[endpoint.id]
+            // One that cannot be read, of a newer version for one, is named as a problem and left as it is.
+            guard present != object, !isUnreadable(key) else { continue }
+            // It changed while others were read: the next look has it.
+            guard present == nil || entries[key] != nil else { continue }
+            operations.append(.put(key: key, value: try StoredJSON.encode(object, over: entries[key]), lease: nil))
         }
         for (network, endpoints) in view.endpoints {
             for endpoint in endpoints.values where endpoint.node == me.id && local.endpoints[endpoint.id] == nil {

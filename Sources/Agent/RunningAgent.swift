@@ -155,7 +155,7 @@ struct RunningAgent: Sendable {
         let accept = ForwardAccept(log: log)
         let announcement = access.isServed ? StoreAnnouncement(keys: keys, table: table, log: log, store: access.embedded) : nil
         let follower = UnderlayFollower(
-            selector: configuration.underlay, controller: controller, listener: listener, locator: access.locator,
+            selector: configuration.underlay, controller: controller, listener: listener, access: access,
             table: table, announcement: announcement)
         let keeper = CertificateKeeper(
             beginning, controller: controller, keys: keys, listener: listener, files: files, table: table, log: log)

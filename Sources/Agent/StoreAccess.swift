@@ -126,5 +126,11 @@ enum StoreAccess: Sendable {
             remedy: "join that one with --join HOST --token TOKEN ('tulle token create' on one of its hosts); or, for a second cluster, give the address another prefix")
     }
 
+    /// This host's address changed: connections from the old one lead nowhere.
+    func disconnect() {
+        locator?.client.disconnect()
+        if case .external(let store, _) = self { store.disconnect() }
+    }
+
     func close() async { await embedded?.close() }
 }

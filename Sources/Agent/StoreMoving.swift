@@ -173,17 +173,17 @@ struct StoreMoving: Sendable {
         try copy.entries.filter { !$0.key.hasPrefix(StoreKey.alive) }.map { entry in
             if entry.key.hasPrefix(StoreKey.nodes), var node = try? StoredJSON.decode(NodeObject.self, entry.value), node.epoch != nil {
                 node.epoch = nil
-                return Self.entry(entry.key, try StoredJSON.encode(node, over: entry.value))
+                return Self.entry(entry.key, try StoredJSON.encode(node, over: entry))
             }
             guard entry.key == StoreKey.cluster else { return entry }
-            var object = try StoredJSON.decode(ClusterObject.self, entry.value)
+            var object = try StoredJSON.read(ClusterObject.self, entry.key, entry.value)
             guard object.id == cluster, object.isSealed == true else {
                 throw AgentError(
                     .storeRefused, operation, cause: object.id == cluster ? "agents of version 0.1 are in the cluster still" : "the copy is of cluster \(object.id)",
                     remedy: object.id == cluster ? "bring the store's host back and upgrade them first" : "take one of cluster \(cluster)")
             }
             (object.storeNode, object.epoch) = (storeNode, identity.epoch)
-            return Self.entry(entry.key, try StoredJSON.encode(object, over: entry.value))
+            return Self.entry(entry.key, try StoredJSON.encode(object, over: entry))
         }.requiring(StoreKey.cluster, operation)
     }
 
@@ -191,7 +191,7 @@ struct StoreMoving: Sendable {
         guard entry.key.hasPrefix(StoreKey.authorities), var object = try? StoredJSON.decode(AuthorityObject.self, entry.value), object.retired == nil
         else { return entry }
         object.retired = wallSeconds()
-        return Self.entry(entry.key, try StoredJSON.encode(object, over: entry.value))
+        return Self.entry(entry.key, try StoredJSON.encode(object, over: entry))
     }
 
     private static func entry(_ key: String, _ value: [UInt8]) -> StoreEntry {

@@ -2,7 +2,7 @@
 package import Addressing
 package import Fabric
 import FoundationEssentials
-import Store
+package import Store
 
 /// Keys below the store's root.
 package enum StoreKey {
@@ -58,16 +58,58 @@ package enum StoreKey {
 }
 
 package enum StoredJSON {
-    /// Compact JSON with sorted keys. Fields of `old` that this version does not know survive.
-    package static func encode<Value: Codable>(_ value: Value, over old: [UInt8]? = nil) throws -> [UInt8] {
-        let bytes = try plain(value)
-        guard let old, case .object(let before) = try? decode(JSONTree.self, old),
-            case .object(let known) = try decode(JSONTree.self, plain(decode(Value.self, old))),
-            case .object(let after) = try decode(JSONTree.self, bytes)
-        else { return bytes }
-        let unknown = before.filter { known[$0.key] == nil && after[$0.key] == nil }
-        return unknown.isEmpty ? bytes : try plain(JSONTree.object(after.merging(unknown) { known, _ in known }))
+    /// Compact JSON with sorted keys.
+    package static func encode<Value: Codable>(_ value: Value) throws -> [UInt8] { try plain(value) }
+
+    /// What is to take the entry's place: fields in it that this version does not know survive, at any depth.
+    ///
+    /// - Throws: `AgentError` for an entry of a newer format, or one that is no such object: it is left as it is.
+    package static func encode<Value: Codable>(_ value: Value, over entry: StoreEntry?) throws -> [UInt8] {
+        guard let entry else { return try plain(value) }
+        let known = try plain(read(Value.self, entry.key, entry.value))
+        guard (try? decode(JSONTree.self, entry.value)) != nil else {
+            throw AgentError(
+                .invalid, "write the store's key \(entry.key)", cause: "it has a number of more digits than can be kept; it is left as it is",
+                remedy: "no agent writes such: correct or remove the key")
+        }
+        return try plain(
+            JSONTree(decode(JSONTree.self, entry.value), known: decode(JSONTree.self, known), now: decode(JSONTree.self, plain(value))))
     }
+
+    /// An object of the store.
+    ///
+    /// - Throws: `AgentError` that names the key, for one of a newer format and for what is no such object.
+    package static func read<Value: Decodable>(_ type: Value.Type, _ key: String, _ value: [UInt8]) throws -> Value {
+        func unreadable(_ cause: String) -> AgentError {
+            AgentError(
+                .invalid, "read the store's key \(key)", cause: cause,
+                remedy: "an agent of a newer version may have written it: upgrade this one; otherwise correct or remove the key")
+        }
+        if let format = newerFormat(value) {
+            throw unreadable("it has format \(format), and this version knows \(storeFormat); it is left as it is")
+        }
+        do { return try decode(type, value) } catch { throw unreadable("it holds no \(type): \(error)") }
+    }
+
+    /// A row of agent.db.
+    ///
+    /// - Throws: `AgentError` that names the row, for one of a newer format and for what is no such row.
+    static func row<Value: Decodable>(_ type: Value.Type, _ key: String, _ value: [UInt8]) throws -> Value {
+        func unreadable(_ cause: String) -> AgentError {
+            AgentError(
+                .setup, "read agent.db in the state directory", cause: "its row \(key) \(cause)",
+                remedy: "a newer version may have written it: start that one; or, if the file is damaged, restore it from a backup")
+        }
+        if let format = newerFormat(value) { throw unreadable("has format \(format), and this version knows \(storeFormat)") }
+        do { return try decode(type, value) } catch { throw unreadable("is not understood (\(error))") }
+    }
+
+    /// The format of a value, which every object carries, if it is one that this version does not know.
+    private static func newerFormat(_ value: [UInt8]) -> Int? {
+        guard let format = (try? decode(Format.self, value))?.v, format > storeFormat else { return nil }
+        return format
+    }
+    private struct Format: Decodable { var v: Int }
 
     private static func plain(_ value: some Encodable) throws -> [UInt8] {
         let encoder = JSONEncoder()
@@ -82,13 +124,14 @@ package enum StoredJSON {
 
 /// Any JSON, for fields that a newer version wrote.
 package indirect enum JSONTree: Hashable, Sendable, Codable {
-    case null, bool(Bool), number(Double), integer(Int64), string(String), array([JSONTree]), object([String: JSONTree])
+    case null, bool(Bool), number(Double), integer(Int64), natural(UInt64), string(String), array([JSONTree]), object([String: JSONTree])
 
     package init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         if container.decodeNil() { self = .null }
         else if let value = try? container.decode(Bool.self) { self = .bool(value) }
         else if let value = try? container.decode(Int64.self) { self = .integer(value) }
+        else if let value = try? container.decode(UInt64.self) { self = .natural(value) }
         else if let value = try? container.decode(Double.self) { self = .number(value) }
         else if let value = try? container.decode(String.self) { self = .string(value) }
         else if let value = try? container.decode([JSONTree].self) { self = .array(value) }
@@ -102,62 +145,83 @@ package indirect enum JSONTree: Hashable, Sendable, Codable {
         case .bool(let value): try container.encode(value)
         case .number(let value): try container.encode(value)
         case .integer(let value): try container.encode(value)
+        case .natural(let value): try container.encode(value)
         case .string(let value): try container.encode(value)
         case .array(let value): try container.encode(value)
         case .object(let value): try container.encode(value)
         }
     }
+
+    /// The new value, with what was in the old one and is not in what this version read of that.
+    init(_ old: JSONTree, known: JSONTree, now: JSONTree) {
+        switch (old, known, now) {
+        case (.object(let old), .object(let known), .object(let now)):
+            let kept = old.filter { known[$0.key] == nil && now[$0.key] == nil }
+            let fields = now.map { name, value -> (String, JSONTree) in
+                guard let before = old[name], let read = known[name] else { return (name, value) }
+                return (name, JSONTree(before, known: read, now: value))
+            }
+            self = .object(kept.merging(fields) { $1 })
+        case (.array(let old), .array(let known), .array(let now)) where old.count == now.count && known.count == now.count:
+            self = .array(now.indices.map { JSONTree(old[$0], known: known[$0], now: now[$0]) })
+        default: self = now
+        }
+    }
 }
 
 extension ClusterView.Object {
-    /// What an entry means; nil for keys that this version does not use. Throws where the value is not what the key promises.
+    /// What an entry means; nil for keys that this version does not use. Throws where key or value are not what they promise.
     package init?(key: String, value: [UInt8]?) throws {
-        func object<Value: Decodable>(_ type: Value.Type) throws -> Value? {
+        func refuse(_ cause: String) -> AgentError {
+            AgentError(.invalid, "read the store's key \(key)", cause: cause, remedy: "no agent writes it so: correct or remove the key")
+        }
+        /// The deletion of junk is none.
+        func malformed() throws -> Self? {
+            guard value != nil else { return nil }
+            throw refuse("it is not a key of that kind")
+        }
+        /// - Parameter isOwn: that the object says of itself what the key says of it.
+        func object<Value: Decodable>(_ type: Value.Type, isOwn: (Value) -> Bool = { _ in true }) throws -> Value? {
             guard let value else { return nil }
-            func unreadable(_ cause: String) -> AgentError {
-                AgentError(
-                    .invalid, "read the store's key \(key)", cause: cause,
-                    remedy: "an agent of a newer version may have written it: upgrade this one; otherwise correct or remove the key")
-            }
-            let decoded: Value
-            do { decoded = try StoredJSON.decode(type, value) } catch { throw unreadable("it holds no \(type): \(error)") }
-            if let field = Self.impossible(decoded) { throw unreadable("its \(field) cannot be") }
+            let decoded = try StoredJSON.read(type, key, value)
+            if let field = Self.impossible(decoded) { throw refuse("its \(field) cannot be") }
+            guard isOwn(decoded) else { throw refuse("its value is another key's") }
             return decoded
         }
         let parts = key.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        let found: Self?
         switch (parts.first, parts.count) {
-        case ("cluster", 1): self = .cluster(try object(ClusterObject.self))
+        case ("cluster", 1): found = .cluster(try object(ClusterObject.self))
         case ("nodes", 2):
-            guard let id = NodeID(parts[1]) else { return nil }
-            self = .node(id, try object(NodeObject.self))
+            guard let id = NodeID(parts[1]) else { found = try malformed(); break }
+            found = .node(id, try object(NodeObject.self) { $0.id == id })
         case ("alive", 2):
-            guard let id = NodeID(parts[1]) else { return nil }
-            self = .alive(id, value != nil)
+            guard let id = NodeID(parts[1]) else { found = try malformed(); break }
+            found = .alive(id, value != nil)
         case ("leases", 2):
-            guard let id = NodeID(parts[1]) else { return nil }
-            self = .lease(id, try object(LeaseObject.self))
+            guard let id = NodeID(parts[1]) else { found = try malformed(); break }
+            found = .lease(id, try object(LeaseObject.self) { $0.node == id })
         case ("networks", 2):
-            guard let id = NetworkID(parts[1]) else { return nil }
-            self = .network(id, try object(NetworkObject.self))
+            guard let id = NetworkID(parts[1]) else { found = try malformed(); break }
+            found = .network(id, try object(NetworkObject.self) { $0.id == id })
         case ("blocks", 3):
-            guard let id = NetworkID(parts[1]), let prefix = IPPrefix(parts[2].replacingLastDash) else { return nil }
-            self = .block(id, prefix, try object(BlockObject.self))
+            guard let id = NetworkID(parts[1]), let prefix = IPPrefix(parts[2].replacingLastDash) else { found = try malformed(); break }
+            found = .block(id, prefix, try object(BlockObject.self))
         case ("addresses", 3):
-            guard let id = NetworkID(parts[1]), let address = IPAddress(parts[2]) else { return nil }
-            self = .address(id, address, try object(AddressObject.self))
+            guard let id = NetworkID(parts[1]), let address = IPAddress(parts[2]) else { found = try malformed(); break }
+            found = .address(id, address, try object(AddressObject.self))
         case ("requests", 3):
-            guard let id = NetworkID(parts[1]) else { return nil }
-            self = .request(id, parts[2], try object(BorrowObject.self))
+            guard let id = NetworkID(parts[1]) else { found = try malformed(); break }
+            found = .request(id, parts[2], try object(BorrowObject.self))
         case ("endpoints", 3):
-            guard let id = NetworkID(parts[1]) else { return nil }
-            self = .endpoint(id, EndpointID(parts[2]), try object(EndpointObject.self))
-        case ("tokens", 2):
-            let token = try object(TokenObject.self)
-            guard token.map({ $0.id == parts[1] }) ?? true else { return nil }
-            self = .token(parts[1], token)
-        case ("authorities", 2): self = .authority(parts[1], try object(AuthorityObject.self))
-        default: return nil
+            guard let id = NetworkID(parts[1]) else { found = try malformed(); break }
+            found = .endpoint(id, EndpointID(parts[2]), try object(EndpointObject.self) { $0.network == id })
+        case ("tokens", 2): found = .token(parts[1], try object(TokenObject.self) { $0.id == parts[1] })
+        case ("authorities", 2): found = .authority(parts[1], try object(AuthorityObject.self) { $0.fingerprint == parts[1] })
+        default: found = nil
         }
+        guard let found else { return nil }
+        self = found
     }
 
     /// The field whose value no agent writes; to calculate with it might trap.

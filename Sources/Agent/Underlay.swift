@@ -111,7 +111,7 @@ struct UnderlayFollower: Sendable {
     let selector: UnderlaySelector?
     let controller: Controller
     let listener: PeerListener
-    let locator: StoreLocator?
+    let access: StoreAccess
     let table: LocalTable
     /// Where this agent serves the store.
     let announcement: StoreAnnouncement?
@@ -144,7 +144,7 @@ struct UnderlayFollower: Sendable {
         await controller.setProblem("listen", failure.map { "\($0)" })
         // Connections from the old address lead nowhere.
         if chosen.address != present {
-            locator?.client.disconnect()
+            access.disconnect()
             try? chosen.remember(in: table)
         }
         await controller.setUnderlay(chosen, agent: await listener.advertised.http.description)

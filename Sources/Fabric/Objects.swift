@@ -4,6 +4,10 @@ package import Addressing
 /// The format of all objects below. Version N reads N − 1.
 package let storeFormat = 1
 
+/// What agents of this version can do that all of a cluster must be able to. A later one that changes what all must agree on raises it, and the
+/// cluster's object says which level it needs; who has less takes no part.
+package let featureLevel = 1
+
 /// `cluster`: settings that must be one everywhere.
 package struct ClusterObject: Hashable, Sendable, Codable {
     package var v = storeFormat
@@ -16,6 +20,8 @@ package struct ClusterObject: Hashable, Sendable, Codable {
     package var storeNode: NodeID?
     /// Agents take each other's word with certificates only; the shared secret of older versions opens nothing.
     package var isSealed: Bool?
+    /// The `featureLevel` that an agent must have to take part; nil: 1.
+    package var needs: Int?
     /// Of the store: it grows when a copy of it takes its place; nil: 1, the first.
     package var epoch: UInt64?
 
@@ -24,6 +30,12 @@ package struct ClusterObject: Hashable, Sendable, Codable {
         self.vxlanPort = vxlanPort
         self.vniBase = vniBase
         self.storeNode = storeNode
+    }
+
+    package static let newer = "install the newer version of tulle here"
+    /// - Parameter needed: a level that this version has not.
+    package static func tooOld(_ needed: Int) -> String {
+        "the cluster needs agents of level \(needed), and this one has \(featureLevel): \(newer)"
     }
 }
 

@@ -14,6 +14,9 @@ package struct TokenObject: Hashable, Sendable, Codable {
     /// How many nodes may join with it; nil: any number.
     package var uses: Int?
     package var used: Int
+    /// Whom it let in last, `mark` of each: a host whose answer was lost asks again, and takes no second use. 64 at most.
+    package var admitted: [String]?
+    private static let mostAdmitted = 64
 
     package init(id: String, hash: String, created: Int, expires: Int, uses: Int?) {
         self.id = id
@@ -28,9 +31,22 @@ package struct TokenObject: Hashable, Sendable, Codable {
         case valid, expired, spent = "used up"
     }
 
-    package func state(at now: Int) -> State {
-        if let uses, used >= uses { return .spent }
-        return now >= expires ? .expired : .valid
+    /// - Parameter mark: who asks, if it is known.
+    package func state(at now: Int, for mark: String? = nil) -> State {
+        if now >= expires { return isSpent ? .spent : .expired }
+        return isSpent && !(mark.map(hasAdmitted) ?? false) ? .spent : .valid
+    }
+    private var isSpent: Bool { uses.map { used >= $0 } ?? false }
+
+    /// One host with one key: the fingerprint of the key that it proved to have.
+    package static func mark(_ node: NodeID, _ key: String) -> String { "\(node) \(key)" }
+    package func hasAdmitted(_ mark: String) -> Bool { admitted?.contains(mark) ?? false }
+    /// After one use more.
+    package func admitting(_ mark: String) -> TokenObject {
+        var spent = self
+        spent.used = used == .max ? .max : used + 1
+        spent.admitted = ((admitted ?? []) + [mark]).suffix(Self.mostAdmitted)
+        return spent
     }
 }
 

@@ -50,6 +50,7 @@ package final class HTTPServer: Sendable {
         let core = NIOLoopBoundBox.makeBoxSendingValue(
             ServerCore(loop: loop, limits: limits, tls: secure, handler: handler), eventLoop: loop)
         let bootstrap = ServerBootstrap(group: loop)
+            // A longer queue would make members wait longer behind a flood; where a burst fills it, a member's first packet is sent again after a second.
             .serverChannelOption(.backlog, value: 512)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             // A client may end its side after the request and still wait for the answer.
@@ -82,6 +83,13 @@ package final class HTTPServer: Sendable {
         }
     }
 
+    /// Connections that are accepted from now on may use TLS. Those that are open end after the request that is under way, so that clients make
+    /// them anew; it listens all the while.
+    package func secure(_ tls: HTTPServerTLS) async {
+        let core = self.core
+        try? await HTTPLoop.shared.submit { core.value.secure(tls) }.get()
+    }
+
     /// Accepts no more, removes its socket file, closes idle connections, lets running requests finish for
     /// `limits.drain`, then closes them and cancels their handlers. Returns even if a handler never does.
     package func stop() async {
@@ -103,7 +111,7 @@ extension HTTPAddress {
 final class ServerCore {
     let loop: any EventLoop
     let limits: HTTPLimits
-    let tls: HTTPServerTLS?
+    private(set) var tls: HTTPServerTLS?
     let handler: HTTPHandler
     var listener: (any Channel)?
     private var connections: [ObjectIdentifier: ServerConnection] = [:]
@@ -137,6 +145,11 @@ final class ServerCore {
         guard tls != nil else { return }
         strangers.append(connection)
         if strangers.count > limits.strangers { strangers.removeFirst().close() }
+    }
+
+    func secure(_ tls: HTTPServerTLS) {
+        self.tls = tls
+        for connection in connections.values { connection.drain() }
     }
 
     /// Its client has shown who it is.

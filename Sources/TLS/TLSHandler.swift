@@ -210,6 +210,7 @@ package final class TLSHandler: ChannelDuplexHandler {
             var step = TLSSession.Step.done
             while step == .done, plain.readableBytes < Self.pieceBytes { step = session.read(into: &plain) }
             // What came before an error or the end is good.
+            if session.hasTooManyKeys { return fail(session.failure(.protocolViolation, "the other side changes its keys again and again")) }
             if plain.readableBytes > 0 { context.fireChannelRead(wrapInboundOut(plain)) }
             if session.hasOutput { sendRecords(session) }  // as the answer to a new key
             switch step {

@@ -25,7 +25,7 @@ final class TLSSession {
 
     let context: TLSContext
     let role: TLSRole
-    private let ssl: OpaquePointer
+    let ssl: OpaquePointer
     private let input: OpaquePointer
     private let output: OpaquePointer
     /// Of the peer's certificate, once `judge` found it good; nil without one, or where certificates have no node's name.
@@ -33,6 +33,13 @@ final class TLSSession {
     var hasPeerCertificate = false
     /// Why `judge` refused, in more words than OpenSSL has for it.
     var refusal: TLSError?
+    /// New keys that the peer has announced (RFC 8446 section 4.6.3), and plain bytes that came from it.
+    private var keyUpdates = 0
+    private var received = 0
+    /// Each costs two key derivations and an answer: those that come without a cause are an attack. No known implementation updates its keys more
+    /// often than every 2^24 records.
+    private static let freeUpdates = 32, bytesPerUpdate = 1 << 20
+    var hasTooManyKeys: Bool { keyUpdates > Self.freeUpdates + received / Self.bytesPerUpdate }
 
     init(_ context: TLSContext, role: TLSRole) throws(TLSError) {
         self.context = context
@@ -51,6 +58,12 @@ final class TLSSession {
         ccrypto_bio_never_ends(output)
         SSL_set_bio(ssl, input, output)  // which now owns both
         SSL_set_ex_data(ssl, 0, Unmanaged.passUnretained(self).toOpaque())
+        SSL_set_msg_callback(ssl) { isOurs, _, kind, bytes, count, ssl, _ in
+            guard isOurs == 0, kind == SSL3_RT_HANDSHAKE, count > 0, bytes?.load(as: UInt8.self) == UInt8(SSL3_MT_KEY_UPDATE),
+                let ssl, let session = SSL_get_ex_data(ssl, 0)
+            else { return }
+            Unmanaged<TLSSession>.fromOpaque(session).takeUnretainedValue().keyUpdates += 1
+        }
         switch role {
         case .server:
             switch context.clientCertificate {
@@ -119,12 +132,14 @@ final class TLSSession {
     /// Appends at most one record's plain bytes. With `done` there may be more.
     func read(into buffer: inout ByteBuffer) -> Step {
         ERR_clear_error()
+        let before = buffer.readableBytes
         var result: Int32 = 0
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.recordBytes) { room in
             var count = 0
             result = SSL_read_ex(ssl, room.baseAddress, room.count, &count)
             return result == 1 ? count : 0
         }
+        if result == 1 { received += buffer.readableBytes - before }
         return result == 1 ? .done : step(result)
     }
 

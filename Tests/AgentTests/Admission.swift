@@ -17,7 +17,16 @@ struct Admission {
 
     /// - Parameter isSealed: whether the shared secret of version 0.1 opens nothing.
     init(nodes count: Int = 1, isSealed: Bool = true) async throws {
-        (cluster, nodes) = try await TestCluster.of(count)
+        try await self.init(in: TestCluster(), nodes: count, isSealed: isSealed)
+    }
+    init(in cluster: TestCluster, nodes count: Int, isSealed: Bool = true) async throws {
+        self.cluster = cluster
+        var nodes: [TestCluster.Member] = []
+        for number in 1...count {
+            nodes.append(try await cluster.start(number))
+            try await nodes[number - 1].ready()
+        }
+        self.nodes = nodes
         authority = try CertificateAuthority.make(cluster: cluster.cluster, now: Int64(wallSeconds()))
         keys = PeerKeys(token: isSealed ? nil : secret)
         succession = Succession(
@@ -36,6 +45,12 @@ struct Admission {
             cluster: cluster.cluster, controller: controller, access: .served(cluster.engine), keys: keys, storeURL: nil,
             signer: hasAuthority ? Signer(authority: authority, lifetime: 3600) : nil, succession: succession
         ).handler
+    }
+
+    /// Takes a use of a token, for a host that never came before.
+    func spend(_ proof: String) async throws {
+        let (node, key) = (NodeID(random: .random(in: .min ... .max)), String(UInt64.random(in: .min ... .max), radix: 16))
+        try await controller.spendToken(proof: proof, for: node, key: key, "join")
     }
 
     // MARK: Requests

@@ -25,6 +25,8 @@ final class TestCluster: Sendable {
     /// They outlive agents.
     private let kernels = Mutex<[Int: ModelKernel]>([:])
     private let members = Mutex<[Int: Member]>([:])
+    /// What the agents logged, as warnings at least.
+    let said = NotedLog.Lines()
     private let root: String
 
     init(lease: Int = 600, scopeIsGlobal: Bool = false) async throws {
@@ -56,11 +58,13 @@ final class TestCluster: Sendable {
     }
 
     /// Starts the agent of a node; again after `stop`, with the state it left.
-    func start(_ number: Int) async throws -> Member {
+    ///
+    /// - Parameter other: another store than the cluster's own.
+    func start(_ number: Int, on other: (any Store)? = nil) async throws -> Member {
         let directory = "\(root)/h\(number)"
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         let table = try LocalTable(path: directory + "/agent.db")
-        let log = Logger(label: "h\(number)") { _ in SwiftLogNoOpLogHandler() }
+        let log = Logger(label: "h\(number)") { [said] _ in NotedLog(said: said) }
         let kernel = kernels.withLock { kernels in
             let kernel = kernels[number] ?? ModelKernel()
             kernels[number] = kernel
@@ -74,7 +78,7 @@ final class TestCluster: Sendable {
         let controller = try Controller(
             identity: .init(node: id, instance: me.instance), me: me, underlay: "eth0",
             settings: Settings(vxlanPort: 7941, vniBase: 0x100000),
-            terms: .init(lease: lease, forgetAfter: 1000, scopeIsGlobal: scopeIsGlobal), cluster: cluster, store: store, table: table,
+            terms: .init(lease: lease, forgetAfter: 1000, scopeIsGlobal: scopeIsGlobal), cluster: cluster, store: other ?? store, table: table,
             replica: try Replica(path: directory + "/replica.db", log: log), reconciler: reconciler, log: log,
             hostRoutes: { [] })
         let tasks = [
@@ -208,6 +212,26 @@ func eventually(within limit: Duration = .seconds(10), _ condition: () async thr
     }
 }
 
+/// Keeps what is logged as a warning or worse.
+struct NotedLog: LogHandler {
+    final class Lines: Sendable {
+        private let lines = Mutex<[String]>([])
+        var all: [String] { lines.withLock { $0 } }
+        fileprivate func add(_ line: String) { lines.withLock { $0.append(line) } }
+    }
+    let said: Lines
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.info
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+    func log(event: LogEvent) {
+        guard event.level >= .warning else { return }
+        said.add("\(event.message) \(event.metadata ?? [:])")
+    }
+}
+
 /// A store that can be cut off.
 final class FaultyStore: Store {
     private let current: Mutex<EmbeddedStore>
@@ -233,7 +257,7 @@ final class FaultyStore: Store {
             var changed = entry
             var object = try StoredJSON.decode(ClusterObject.self, entry.value)
             object.epoch = epoch
-            changed.value = try StoredJSON.encode(object, over: entry.value)
+            changed.value = try StoredJSON.encode(object, over: entry)
             return changed
         }
         try await replace(by: entries, identity: StoreIdentity(cluster: await original.identity().cluster, epoch: epoch))
@@ -275,6 +299,27 @@ final class FaultyStore: Store {
         if isCut { throw StoreError(.unreachable, "reach the store", cause: "cut off by the test") }
     }
 
+    /// What its watches do instead of following.
+    enum Trouble: CaseIterable { case ends, fails, misses }
+    private struct Watches {
+        var trouble: Trouble?
+        var asked: [ContinuousClock.Instant] = []
+        var open: [AsyncThrowingStream<StoreEvent, any Error>.Continuation] = []
+    }
+    private let watches = Mutex(Watches())
+    /// When a watch was asked for since the trouble began.
+    var troubledWatches: [ContinuousClock.Instant] { watches.withLock { $0.asked } }
+    var trouble: Trouble? { watches.withLock { $0.trouble } }
+
+    /// From now on; watches that are open end.
+    func set(_ trouble: Trouble?) {
+        let open = watches.withLock { state in
+            defer { state = Watches(trouble: trouble) }
+            return state.open
+        }
+        if trouble != nil { for watch in open { watch.finish() } }
+    }
+
     func identity() async throws -> StoreIdentity {
         try check()
         return await inner.identity()
@@ -294,10 +339,44 @@ final class FaultyStore: Store {
         return outcome
     }
     func watch(prefix: String, after: Revision) async -> AsyncThrowingStream<StoreEvent, any Error> {
-        inner.watch(prefix: prefix, after: after)
+        let trouble = watches.withLock { state in
+            state.asked.append(.now)
+            return state.trouble
+        }
+        if let trouble {
+            return AsyncThrowingStream { stream in
+                if trouble == .misses { stream.yield(.missed) }
+                stream.finish(throwing: trouble == .fails ? StoreError(.unreachable, "watch", cause: "the test's trouble") : nil)
+            }
+        }
+        let events = await inner.watch(prefix: prefix, after: after)
+        let (stream, end) = AsyncThrowingStream.makeStream(of: StoreEvent.self, throwing: (any Error).self)
+        let task = Task {
+            do {
+                for try await event in events { end.yield(event) }
+                end.finish()
+            } catch { end.finish(throwing: error) }
+        }
+        end.onTermination = { _ in task.cancel() }
+        watches.withLock { $0.open.append(end) }
+        return stream
     }
+    /// Every lease is gone when it is used.
+    var losesLeases: Bool {
+        get { leases.withLock { $0.lost } }
+        set { leases.withLock { $0.lost = newValue } }
+    }
+    var grants: Int { leases.withLock { $0.grants } }
+    private let leases = Mutex((lost: false, grants: 0))
+
     func grantLease(seconds: Int) async throws -> LeaseID {
         try check()
+        if leases.withLock({ leases in
+            leases.grants += 1
+            return leases.lost
+        }) {
+            throw StoreError(.leaseNotFound, "grant a lease", cause: "the test lost the lease")
+        }
         return try await inner.grantLease(seconds: seconds)
     }
     func renewLease(_ lease: LeaseID) async throws {

@@ -40,10 +40,10 @@ struct TokenTests {
         #expect(object.id == token.id && object.hash == token.hash && object.expires - object.created == 60)
         #expect(hexadecimalText(token.fingerprint) == admission.authority.certificate.fingerprintText)
         try await eventually { await admission.controller.view.tokens[token.id] != nil }
-        for _ in 0..<3 { try await admission.controller.spendToken(proof: token.proof, "join") }
+        for _ in 0..<3 { try await admission.spend(token.proof) }
         try await eventually { await admission.nodes[1].controller.tokenReports().map(\.used) == [3] }
         try await admission.controller.revokeToken(token.id)
-        await refused(.token, "does not know the token") { try await admission.controller.spendToken(proof: token.proof, "join") }
+        await refused(.token, "does not know the token") { try await admission.spend(token.proof) }
         try await eventually { await admission.nodes[1].controller.tokenReports().isEmpty }
         await refused(.unknown, "there is no such token") { try await admission.nodes[1].controller.revokeToken(token.id) }
         await admission.cluster.end()
@@ -56,7 +56,7 @@ struct TokenTests {
         let results = await withTaskGroup(of: AgentError?.self) { group in
             for _ in 0..<30 {
                 group.addTask {
-                    do { try await admission.controller.spendToken(proof: token.proof, "join") } catch { return error as? AgentError }
+                    do { try await admission.spend(token.proof) } catch { return error as? AgentError }
                     return nil
                 }
             }
@@ -66,7 +66,7 @@ struct TokenTests {
         let causes = Set(results.compactMap { $0?.cause })
         #expect(causes.isSubset(of: ["the token is used up"]), "\(causes)")
         #expect(await admission.controller.view.tokens[token.id]?.used == uses)
-        await refused(.token, "used up") { try await admission.controller.spendToken(proof: token.proof, "join") }
+        await refused(.token, "used up") { try await admission.spend(token.proof) }
         await admission.cluster.end()
     }
 
@@ -76,7 +76,7 @@ struct TokenTests {
         let (token, object) = try await admission.controller.createToken(ttl: 60, uses: nil)
         try await move(object, by: -61, in: admission.cluster)
         try await eventually { await admission.controller.tokenReports().map(\.state) == ["expired"] }
-        await refused(.token, "the token is expired") { try await admission.controller.spendToken(proof: token.proof, "join") }
+        await refused(.token, "the token is expired") { try await admission.spend(token.proof) }
         try await admission.controller.sweepTokens()
         #expect(await admission.controller.view.tokens.count == 1, "it is still told apart from a token that never was")
         try await move(object, by: -61 - 86_400, in: admission.cluster)
@@ -86,7 +86,7 @@ struct TokenTests {
             try await admission.controller.sweepTokens()
             return await admission.controller.view.tokens.isEmpty
         }
-        await refused(.token, "does not know the token") { try await admission.controller.spendToken(proof: token.proof, "join") }
+        await refused(.token, "does not know the token") { try await admission.spend(token.proof) }
         await admission.cluster.end()
     }
 
@@ -95,14 +95,14 @@ struct TokenTests {
         let admission = try await Admission()
         let (token, object) = try await admission.controller.createToken(ttl: 60, uses: nil)
         for proof in ["", "00", String(token.proof.dropLast()), token.proof.uppercased(), token.hash, token.id, token.text] {
-            await refused(.token, "does not know the token") { try await admission.controller.spendToken(proof: proof, "join") }
+            await refused(.token, "does not know the token") { try await admission.spend(proof) }
         }
         var other = object
         other.hash = String(repeating: "0", count: 64)
         _ = try await admission.cluster.store.commit(
             StoreTransaction(operations: [.put(key: StoreKey.token(token.id), value: try StoredJSON.encode(other), lease: nil)]))
         try await eventually { await admission.controller.view.tokens[token.id]?.hash == other.hash }
-        await refused(.token, "does not know the token") { try await admission.controller.spendToken(proof: token.proof, "join") }
+        await refused(.token, "does not know the token") { try await admission.spend(token.proof) }
         #expect(await admission.controller.view.tokens[token.id]?.used == 0)
         await admission.cluster.end()
     }
@@ -117,7 +117,7 @@ struct TokenTests {
             StoreTransaction(operations: [.put(key: StoreKey.token(token.id), value: try StoredJSON.encode(junk), lease: nil)]))
         // It is named and left out; what is read from the store itself is junk still.
         try await eventually { await admission.controller.problems.keys.contains { $0.contains("tokens/") } }
-        try? await admission.controller.spendToken(proof: token.proof, "join")
+        try? await admission.spend(token.proof)
         #expect(await admission.controller.tokenReports().count == 1)
         await admission.cluster.end()
     }
@@ -138,9 +138,9 @@ struct TokenTests {
         let (token, _) = try await admission.controller.createToken(ttl: 60, uses: 1)
         admission.cluster.store.isCut = true
         await #expect(throws: (any Error).self) { _ = try await admission.controller.createToken(ttl: 60, uses: 1) }
-        await #expect(throws: (any Error).self) { try await admission.controller.spendToken(proof: token.proof, "join") }
+        await #expect(throws: (any Error).self) { try await admission.spend(token.proof) }
         admission.cluster.store.isCut = false
-        try await eventually { (try? await admission.controller.spendToken(proof: token.proof, "join")) != nil }
+        try await eventually { (try? await admission.spend(token.proof)) != nil }
         await admission.cluster.end()
     }
 }

@@ -78,6 +78,33 @@ struct HTTPTLSTests {
         }
     }
 
+    @Test("a plain server speaks TLS too from one moment on, without a moment in which nobody listens")
+    func becomesSecure() async throws {
+        let cluster = try SecureCluster()
+        let server = try await HTTPServer.start(on: .tcp(host: "127.0.0.1", port: 0), handler: whoAmI)
+        let early = HTTPClient(server.address)
+        #expect(try await early.text() == "plain nobody")
+        let (silent, member) = (try RawClient(server.address), HTTPClient(server.address, tls: try cluster.member()))
+        await #expect(throws: HTTPError.self) { _ = try await member.text() }
+        // New connections all the while: not one is refused.
+        let knocking = Task {
+            var count = 0
+            while !Task.isCancelled {
+                do { _ = try await HTTPClient(server.address).text() } catch is CancellationError { break }
+                count += 1
+            }
+            return count
+        }
+        for _ in 0..<20 { _ = try await HTTPClient(server.address).text() }
+        await server.secure(HTTPServerTLS(TLSContextSlot(try cluster.context(SecureCluster.server)), alsoPlain: true))
+        #expect(try await member.text() == "secure \(SecureCluster.client)")
+        #expect(try await early.text() == "plain nobody")
+        #expect(await silent.readToEnd() != nil, "a connection without a request is made anew")
+        knocking.cancel()
+        #expect(try await knocking.value > 0)
+        await server.stop()
+    }
+
     @Test("a unix socket stays without TLS")
     func unix() async throws {
         let cluster = try SecureCluster()

@@ -177,7 +177,7 @@ extension PropagationTests {
         #expect(try h1.engineNetworks().isEmpty)
     }
 
-    @Test("while the store is away a network is refused, and the message names the store")
+    @Test("while the store is away a network is refused, and the message names the store", .needsEmbeddedStore("the store goes away with its agent; EtcdTests has it for etcd"))
     func storeAway() async throws {
         try h1.stopAgent()
         try await eventually("h2 has noticed", within: .seconds(20)) { try await !h2.agent.status().store.reachable }

@@ -3,7 +3,7 @@ import TestKit
 import Testing
 
 /// A cluster without an embedded store: etcd's three members have the truth, and no agent serves it.
-@Suite("etcd as the store", .serialized, .needsLab, .lab("etcd", agents: nil, prepare: EtcdMembers.prepare))
+@Suite("etcd as the store", .serialized, .needsLab, .needsEmbeddedStore("it has an etcd of its own, and runs without STORE=etcd"), .lab("etcd", agents: nil, prepare: EtcdMembers.prepare))
 struct EtcdTests {
     init() async throws {
         for host in hosts {
@@ -98,6 +98,24 @@ struct EtcdTests {
         #expect(status.contains("etcd"))
         #expect(try await !status.contains(#require(h1.agent.status().cluster?.id)))
         try other.stop()
+        try h3.runContainer("web3", on: Stage.network, Stage.privileged)
+    }
+
+    @Test("below a prefix of somebody else's no cluster is made: a key there is named, and nothing is written")
+    func strangers() async throws {
+        try Stage.web3.remove()
+        try await eventually("the network has left h3") { try !h3.sh("ip netns").contains("tulle") }
+        func etcd(_ path: String, _ body: String) throws -> String { try h1.sh("curl -sf http://192.168.99.2:2379/v3/kv/\(path) -d '\(body)'") }
+        // "/registry/pods/x", and "/junk/store", where a store's identity would be; in base64, as their values.
+        for key in ["L3JlZ2lzdHJ5L3BvZHMveA==", "L2p1bmsvc3RvcmU="] { _ = try etcd("put", #"{"key":"\#(key)","value":"dGhlaXJz"}"#) }
+        let registry = try SecondAgent("stranger", on: h3, "--store \(EtcdMembers.url)/registry").refused()
+        #expect(registry.contains("/registry/pods/x") && registry.contains("another prefix") && registry.contains("nothing was written"), "\(registry)")
+        let junk = try SecondAgent("stranger", on: h3, "--store \(EtcdMembers.url)/junk").refused()
+        #expect(junk.contains("/junk/store is not tulle's") && junk.contains("the key was left as it is"), "\(junk)")
+        for (start, end) in [("L3JlZ2lzdHJ5Lw==", "L3JlZ2lzdHJ5MA=="), ("L2p1bmsv", "L2p1bmsw")] {
+            let found = try etcd("range", #"{"key":"\#(start)","range_end":"\#(end)"}"#)
+            #expect(found.contains(#""value":"dGhlaXJz""#) && found.contains(#""count":"1""#), "\(found)")
+        }
         try h3.runContainer("web3", on: Stage.network, Stage.privileged)
     }
 

@@ -18,7 +18,8 @@ private enum SmallStage {
 }
 
 /// A cluster as version 0.1 left it, with containers that talk, gets agents of this version, one host after the other.
-@Suite("joining: the upgrade from version 0.1", .serialized, .needsLab, .lab("upgrade", prepare: SmallStage.prepare))
+@Suite("joining: the upgrade from version 0.1", .serialized, .needsLab, .needsEmbeddedStore("version 0.1 is made up in store.db"),
+    .lab("upgrade", prepare: SmallStage.prepare))
 struct JoiningUpgradeTests {
     private func pingers() throws -> [Pinger] {
         let (first, second) = (Stage.web1, Stage.web2)

@@ -130,7 +130,7 @@ struct MembershipTests {
         try await eventually("the cluster is whole", within: .seconds(20)) { try await lab.isWhole() }
     }
 
-    @Test("the host that serves the store is not removed by another")
+    @Test("the host that serves the store is not removed by another", .needsEmbeddedStore("no host serves it"))
     func storeHost() throws {
         #expect(try h2.tulleAttempt("node remove h1").talk.contains("it serves the cluster's store"))
     }

@@ -5,7 +5,7 @@ import TestKit
 import Testing
 
 /// The store's host is lost, and another takes its place; or the store moves to etcd: seen from containers and their users.
-@Suite("another store in the place of the cluster's", .serialized, .needsLab, .lab("promo"))
+@Suite("another store in the place of the cluster's", .serialized, .needsLab, .needsEmbeddedStore("it begins with a store that an agent serves"), .lab("promo"))
 struct PromotionTests {
     init() async throws { try await lab.clear() }
 

@@ -6,7 +6,7 @@ import Testing
 private let terms = "--lease 20s --forget-after 1h"
 
 /// The store lives with the agent of h1. The lease is 20 s here, of which an agent uses 18.
-@Suite("without the store", .serialized, .needsLab, .lab("away", agents: terms, prepare: Stage.prepare))
+@Suite("without the store", .serialized, .needsLab, .needsEmbeddedStore("the store goes away with its agent; EtcdTests has it for etcd"), .lab("away", agents: terms, prepare: Stage.prepare))
 struct StoreAwayTests {
     init() async throws {
         if h1.hasEnded("agent") { try h1.startAgent(terms) }

@@ -1,6 +1,7 @@
+import CCrypto
 import NIOCore
 import NIOEmbedded
-import TLS
+@testable import TLS
 import TestKit
 import Testing
 
@@ -179,6 +180,27 @@ struct TLSHandlerTests {
         pair.run()
         try sent.wait()
         #expect(pair.client.recorder.bytes.count == 1 << 20)
+    }
+
+    @Test("a peer that changes its keys again and again is ended; one that does it now and then is not", arguments: [true, false])
+    func keyUpdates(isFlood: Bool) throws {
+        let cluster = try Cluster()
+        let pair = try members(cluster)
+        pair.run()
+        try #require(pair.server.recorder.isSecured)
+        let session = try #require(try pair.client.channel.pipeline.syncOperations.handler(type: TLSHandler.self).session)
+        for _ in 0..<(isFlood ? 100 : 30) {
+            // The server is to answer each with a new key of its own.
+            SSL_key_update(session.ssl, SSL_KEY_UPDATE_REQUESTED)
+            _ = pair.client.write([1])
+            pair.run()
+        }
+        if isFlood {
+            #expect(pair.server.error?.code == .protocolViolation && pair.server.error?.cause.contains("its keys") == true)
+            #expect(pair.server.recorder.bytes.count < 40)
+        } else {
+            #expect(pair.server.recorder.errors.isEmpty && pair.server.recorder.bytes.count == 30)
+        }
     }
 
     /// Making an authority for each of hundreds of cases would be most of the time.

@@ -12,6 +12,8 @@ package final class EtcdProcess {
     package let peerPort: Int
     private let directory: String
     private var flags: [String] = []
+    /// Of one with TLS: a client that it believes.
+    private let secure: (@Sendable (HTTPAddress) -> HTTPClient)?
     private var process: LabProcess?
 
     package static let isAvailable: Bool = {
@@ -19,8 +21,9 @@ package final class EtcdProcess {
         return path.split(separator: ":").contains { access("\($0)/etcd", X_OK) == 0 }
     }()
 
-    private init(name: String) throws {
+    private init(name: String, secure: (@Sendable (HTTPAddress) -> HTTPClient)? = nil) throws {
         self.name = name
+        self.secure = secure
         (clientPort, peerPort) = try Self.freePorts()
         var template = Array("/tmp/tulle-etcd-XXXXXX".utf8CString)
         let made = template.withUnsafeMutableBufferPointer { $0.baseAddress.flatMap { mkdtemp($0) } }
@@ -41,10 +44,14 @@ package final class EtcdProcess {
     // MARK: Start and end
 
     /// One member that is a cluster of its own.
-    package static func single(_ flags: [String] = []) async throws -> EtcdProcess {
+    ///
+    /// - Parameter secure: makes a client, if its flags have it serve clients with TLS only.
+    package static func single(
+        _ flags: [String] = [], secure: (@Sendable (HTTPAddress) -> HTTPClient)? = nil
+    ) async throws -> EtcdProcess {
         // Between finding a port and using it another may take it.
         for _ in 0..<3 {
-            let member = try EtcdProcess(name: "one")
+            let member = try EtcdProcess(name: "one", secure: secure)
             try member.start(flags + ["--initial-cluster=one=\(member.peerURL)"])
             if await member.becomesReady() { return member }
         }
@@ -88,7 +95,7 @@ package final class EtcdProcess {
 
     private func start(_ flags: [String]) throws {
         self.flags = flags
-        let client = "http://127.0.0.1:\(clientPort)"
+        let client = "\(secure == nil ? "http" : "https")://127.0.0.1:\(clientPort)"
         process = try LabProcess(
             ["sh", "-c", "log=$1; shift; exec etcd \"$@\" >>\"$log\" 2>&1", "sh", directory + "/log"] + [
                 "--name=\(name)", "--data-dir=\(directory)/data", "--listen-client-urls=\(client)", "--advertise-client-urls=\(client)",
@@ -117,7 +124,7 @@ package final class EtcdProcess {
     package func signal(_ number: Int32) { process?.signal(number) }
 
     private func becomesReady() async -> Bool {
-        let client = HTTPClient(address)
+        let client = secure?(address) ?? HTTPClient(address)
         let ready: Void? = try? await eventually("etcd answers", within: .seconds(20)) {
             let request = HTTPRequest("POST", "/v3/kv/range", body: Array(#"{"key":"AA=="}"#.utf8))
             let status = try await client.send(request, timeout: .seconds(2)).status

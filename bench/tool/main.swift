@@ -8,6 +8,7 @@
 ///     bench-tool runs SOCKET ROUNDS NETWORK...       containers that do nothing, by the engine's API: one line each
 ///     bench-tool fill STORE NETWORK PREFIX COUNT     adds nodes with one block each to a store whose agent is down
 ///     bench-tool start ROUTES SOCKET LOG COMMAND...  starts an agent and watches it: see AgentStart.swift
+///     bench-tool refuse PORT FILE                    answers every HTTP request with an error; their number is in the file
 ///     bench-tool time COUNT COMMAND...               runs a program again and again: ms= of each run
 import Glibc
 
@@ -39,6 +40,7 @@ case "fill":
 case "start":
     watchStart(
         routes: given.number("ROUTES"), socket: given.text("SOCKET"), log: given.text("LOG"), command: given.rest)
+case "refuse": refuse(port: given.port(), count: given.text("FILE"))
 case "time": timeProgram(count: given.number("COUNT"), command: given.rest)
 case let other: die("no such command: \(other)")
 }

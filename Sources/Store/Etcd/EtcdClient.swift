@@ -35,6 +35,11 @@ final class EtcdClient: Sendable {
 
     var addresses: [HTTPAddress] { members.withLock { $0.addresses } }
 
+    /// Closes every connection; calls under way fail.
+    func disconnect() {
+        for endpoint in members.withLock({ $0.endpoints }) { endpoint.client.disconnect() }
+    }
+
     /// Asks what may be asked twice.
     func read(_ path: String, _ body: [UInt8], _ operation: String) async throws -> EtcdAnswer {
         try await trying(operation, isRepeatable: true) { endpoint, timeout in
@@ -119,9 +124,10 @@ final class EtcdClient: Sendable {
             self.init(
                 StoreError(
                     code, operation, cause: "\(error.operation): \(error.cause)",
-                    remedy: code == .badAnswer
-                        ? "Check that the address is a client address of etcd 3.4 or later."
-                        : "Check that etcd runs there, its address, and that no firewall drops its port."),
+                    remedy: error.tls?.etcdRemedy
+                        ?? (code == .badAnswer
+                            ? "Check that the address is a client address of etcd 3.4 or later; with TLS it begins with etcds://."
+                            : "Check that etcd runs there, its address (etcds:// if it serves with TLS), and that no firewall drops its port.")),
                 isMembersFault: code != .invalid, isUntouched: !error.isSent)
         }
     }

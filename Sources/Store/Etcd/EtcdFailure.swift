@@ -94,7 +94,15 @@ struct EtcdFailure: Error {
         if says("authentication failed", "invalid user ID or password") {
             return error(.permission, "Correct user and password of etcd's \(who), or set them: etcdctl user passwd.")
         }
+        if says("CommonName of client") {
+            return error(
+                .permission,
+                "Give a certificate without a CommonName with --store-cert: etcd with users takes no user's name from it where JSON is spoken, and refuses it.")
+        }
         if says("permission denied") || code == 7 {
+            guard user != nil else {
+                return error(.permission, "Give a user with a role for the prefix, as etcd://USER:PASSWORD@HOST:2379.")
+            }
             return error(
                 .permission,
                 "Give \(who) a role of etcd's with the right to read and write the prefix: "

@@ -57,6 +57,7 @@ struct EtcdMembers {
     }
 
     var addresses: [HTTPAddress] { known.map(\.endpoint.address) }
+    var endpoints: [EtcdEndpoint] { known.map(\.endpoint) }
 
     /// Whom to ask next, and how long to wait before; nil when all were tried.
     func next(after tried: [HTTPAddress], now: ContinuousClock.Instant) -> (endpoint: EtcdEndpoint, pause: Duration)? {

@@ -25,6 +25,12 @@ package final class EtcdStore: Store {
         names = EtcdNames(prefix: client.location.prefix)
     }
 
+    /// Closes every connection, as when this host's address changed and they lead nowhere. Calls and watches under way fail.
+    package func disconnect() {
+        client.disconnect()
+        for watch in watches.withLock({ Array($0.values) }) { Task { await watch.lose("this host's address changed") } }
+    }
+
     // MARK: Identity
 
     package func identity() async throws -> StoreIdentity {
@@ -38,6 +44,13 @@ package final class EtcdStore: Store {
             if known.map({ $0.identity.cluster == found.identity.cluster }) ?? true { known = found }
         }
         return found.identity
+    }
+
+    /// A key below the prefix, as etcd has it, whoever put it there; nil if there is none.
+    package func anyKey() async throws -> String? {
+        let body = EtcdRequest.range(names.range(below: ""), limit: 1, keysOnly: true).finished
+        let answer = try await client.read(EtcdRequest.Path.range, body, "look whether etcd is empty below \(names.prefix)")
+        return answer.entries.first.map { names.prefix + (names.name(of: $0.key) ?? EtcdNames.identity) }
     }
 
     /// Makes this the store of a new cluster. Whoever comes second gets the identity of the one that was first.

@@ -70,6 +70,9 @@ actor EtcdWatch {
 
     func stop() { finish(.success(())) }
 
+    /// Its connection leads nowhere any more.
+    func lose(_ cause: String) { finish(.failure(StoreError(.unreachable, operation, cause: cause))) }
+
     private func finish(_ result: Result<Void, any Error>) {
         guard end == nil else { return }
         end = result

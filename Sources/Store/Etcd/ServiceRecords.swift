@@ -1,7 +1,7 @@
 import Glibc
 
 /// Where a service of a domain is: a DNS question for SRV records (RFC 2782) over UDP to the servers of /etc/resolv.conf, as libc has no
-/// function for it. Server after server is asked, each with 1 s for its answer, twice all together.
+/// function for it, and over TCP where the answer is too long for UDP. Server after server is asked, each with 1 s for its answer, twice all together.
 enum ServiceRecords {
     struct Server: Sendable, Hashable {
         /// A numeric address.
@@ -28,7 +28,9 @@ enum ServiceRecords {
                     throw StoreError(.invalid, operation, cause: "this is no domain name", remedy: "Correct the domain in etcd's address.")
                 }
                 do {
-                    return try parse(try await ask(server, question), id: id)
+                    var answer = try await ask(server, question)
+                    if isTruncated(answer) { answer = try await askWhole(server, question) }
+                    return try parse(answer, id: id)
                 } catch let refusal as Refusal {
                     last = "\(server.address): \(refusal.text)"
                     guard !refusal.isFinal else { break }
@@ -132,23 +134,61 @@ enum ServiceRecords {
         return targets.sorted { ($0.priority, $1.weight) < ($1.priority, $0.weight) }
     }
 
+    /// The flag TC (RFC 1035 section 4.1.1): records are missing.
+    static func isTruncated(_ message: [UInt8]) -> Bool { message.count > 2 && message[2] & 0x02 != 0 }
+
     // MARK: One exchange
 
-    private static func ask(_ server: Server, _ question: [UInt8]) async throws -> [UInt8] {
+    /// A connected socket, on which the kernel drops what comes from others; over TCP the connection may still be under way.
+    private static func open(_ server: Server, _ kind: __socket_type) throws -> Int32 {
         var hints = addrinfo()
         hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV
-        hints.ai_socktype = Int32(SOCK_DGRAM.rawValue)
+        hints.ai_socktype = Int32(kind.rawValue)
         var found: UnsafeMutablePointer<addrinfo>?
         guard getaddrinfo(server.address, String(server.port), &hints, &found) == 0, let info = found else {
             throw Refusal(text: "this is no numeric address")
         }
         defer { freeaddrinfo(found) }
-        let descriptor = socket(info.pointee.ai_family, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
+        let descriptor = socket(info.pointee.ai_family, Int32(kind.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
         guard descriptor >= 0 else { throw Refusal(text: String(cString: strerror(errno))) }
+        guard connect(descriptor, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0 || errno == EINPROGRESS else {
+            defer { close(descriptor) }
+            throw Refusal(text: String(cString: strerror(errno)))
+        }
+        return descriptor
+    }
+
+    /// Over TCP, where each message has its length before it (RFC 1035 section 4.2.2).
+    private static func askWhole(_ server: Server, _ question: [UInt8]) async throws -> [UInt8] {
+        let descriptor = try open(server, SOCK_STREAM)
         defer { close(descriptor) }
-        // Connected: the kernel drops what comes from others.
-        guard connect(descriptor, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0,
-            send(descriptor, question, question.count, Int32(MSG_NOSIGNAL)) == question.count
+        var unsent = [UInt8(question.count >> 8), UInt8(question.count & 0xFF)] + question
+        var answer: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 4096)
+        let deadline = ContinuousClock.now + .seconds(1)
+        while ContinuousClock.now < deadline {
+            let count = unsent.isEmpty
+                ? recv(descriptor, &piece, piece.count, 0) : send(descriptor, unsent, unsent.count, Int32(MSG_NOSIGNAL))
+            if count < 0 {
+                guard [EAGAIN, EINTR, ENOTCONN].contains(errno) else { throw Refusal(text: "over TCP: \(String(cString: strerror(errno)))") }
+                try await Task.sleep(for: .milliseconds(10))
+            } else if !unsent.isEmpty {
+                unsent.removeFirst(count)
+            } else {
+                guard count > 0 else { throw Refusal(text: "it ends the connection before its answer is whole") }
+                answer += piece[..<count]
+                guard answer.count >= 2 else { continue }
+                let length = Int(answer[0]) << 8 | Int(answer[1])
+                if answer.count >= 2 + length { return Array(answer[2..<2 + length]) }
+            }
+        }
+        throw Refusal(text: "its answer is too long for UDP, and over TCP it does not answer within 1 s")
+    }
+
+    private static func ask(_ server: Server, _ question: [UInt8]) async throws -> [UInt8] {
+        let descriptor = try open(server, SOCK_DGRAM)
+        defer { close(descriptor) }
+        guard send(descriptor, question, question.count, Int32(MSG_NOSIGNAL)) == question.count
         else { throw Refusal(text: String(cString: strerror(errno))) }
         let deadline = ContinuousClock.now + .seconds(1)
         var answer = [UInt8](repeating: 0, count: 4096)

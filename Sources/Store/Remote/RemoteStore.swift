@@ -46,10 +46,16 @@ package struct RemoteStore: Store {
     package func watch(prefix: String, after: Revision) -> AsyncThrowingStream<StoreEvent, any Error> {
         .following(after) { position in
             let wait = StoreMessage.longestWait
+            let asked = ContinuousClock.now
             do {
-                return try await send(
+                let event: StoreEvent = try await send(
                     StoreMessage.Path.watch, StoreMessage.Watch(prefix: prefix, after: position),
                     query: ["wait": String(wait)], timeout: timeout + .seconds(wait))
+                // Nothing new, and at once: no agent answers so, and who does is not asked as fast as it answers.
+                if case .changes(_, let revision) = event, revision <= position, .now - asked < .seconds(1) {
+                    try await Task.sleep(for: .seconds(1))
+                }
+                return event
             } catch is CancellationError {
                 return nil
             }

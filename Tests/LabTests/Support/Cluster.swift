@@ -7,7 +7,7 @@ extension Lab {
     /// The first host makes the cluster, the others join; returns when each knows all.
     func startCluster(arguments: String = "") async throws {
         let all = hosts(LabTrait.hostCount)
-        try all[0].startAgent(arguments)
+        try all[0].startAgent("\(LabStore.arguments) \(arguments)")
         let token = try await all[0].agent.joinToken()
         for host in all.dropFirst() { try host.startAgent("--join \(all[0].address) --token \(token) \(arguments)") }
         try await eventually("the agents know each other", within: .seconds(10)) { try await self.isWhole() }

@@ -21,8 +21,9 @@ struct LabTrait: SuiteTrait, TestScoping {
     ) async throws {
         let lab = Lab(suite: suite, settings: settings)
         do {
-            try await bringUp(lab)
+            let store = try await bringUp(lab)
             try await Self.$current.withValue(lab) { try await function() }
+            withExtendedLifetime(store) {}
         } catch {
             try? takeDown(lab)
             throw error
@@ -30,10 +31,13 @@ struct LabTrait: SuiteTrait, TestScoping {
         try takeDown(lab)
     }
 
-    private func bringUp(_ lab: Lab) async throws {
+    /// - Returns: the store, where it is no agent's; it ends with the last reference to it.
+    private func bringUp(_ lab: Lab) async throws -> LabProcess? {
         try lab.up(hosts: Self.hostCount, options: options)
+        let store = try await LabStore.start(in: lab)
         if let agents { try await lab.startCluster(arguments: agents) }
         try await prepare?(lab)
+        return store
     }
 
     /// `TULLE_LAB_LOGS` names a directory where the daemons' logs are to be kept.

@@ -65,6 +65,49 @@ private func records(_ question: [UInt8], _ targets: [(priority: UInt8, weight: 
 
 @Suite(.timeLimit(.minutes(1)))
 struct ServiceRecordsTests {
+    @Test("an answer that is too long for UDP is asked for again over TCP, in pieces or not; a server without TCP is named", arguments: [1, 7, 5_000])
+    func truncated(piece: Int) async throws {
+        let hosts = (0..<40).map { (UInt8(1), UInt8(0), 2379, "member-\($0).storage.example") }
+        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue), 0)
+        defer { close(listener) }
+        let short = try NameServer { question in
+            var answer = question
+            (answer[2], answer[3]) = (0x83, 0x80)
+            return answer
+        }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        (address.sin_port, address.sin_addr.s_addr) = (short.server.port.bigEndian, UInt32(0x7F00_0001).bigEndian)
+        let none = await #expect(throws: StoreError.self) { _ = try await ServiceRecords.find("_etcd-client._tcp.example", servers: [short.server]) }
+        #expect(none?.cause.contains("127.0.0.1: over TCP") == true, "\(none?.description ?? "")")
+        let isBound = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(listener, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0 }
+        }
+        try #require(isBound && listen(listener, 4) == 0)
+        let serving = Task {
+            var client: Int32 = -1
+            while client < 0 {
+                client = accept(listener, nil, nil)
+                if client < 0 { try await Task.sleep(for: .milliseconds(5)) }
+            }
+            defer { close(client) }
+            var question = [UInt8](repeating: 0, count: 600)
+            let count = recv(client, &question, question.count, 0)
+            guard count > 2 else { throw LabFailure("no question") }
+            let answer = records(Array(question[2..<count]), hosts)
+            var rest = ([UInt8(answer.count >> 8), UInt8(answer.count & 0xFF)] + answer)[...]
+            while !rest.isEmpty {
+                let some = Array(rest.prefix(piece))
+                guard send(client, some, some.count, Int32(MSG_NOSIGNAL)) == some.count else { throw LabFailure("cannot answer") }
+                rest = rest.dropFirst(some.count)
+                await Task.yield()
+            }
+        }
+        let found = try await ServiceRecords.find("_etcd-client._tcp.example", servers: [short.server])
+        #expect(found.map(\.host).sorted() == hosts.map(\.3).sorted())
+        try await serving.value
+    }
+
     @Test("a service's targets are found, in order, at the next server when one is silent or fails")
     func find() async throws {
         let silent = try NameServer { _ in nil }
