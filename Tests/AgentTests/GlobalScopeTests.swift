@@ -234,7 +234,7 @@ import Testing
         _ = try await cluster.restart(&second)
         try await first.remove("web", on: docker, pool: pool, address: address)
         try await eventually { await first.controller.view.networks[network]?.state == .removed }
-        #expect(await second?.controller.local.unsaidRemovals.isEmpty == true)
+        try await eventually { await second?.controller.local.unsaidRemovals.isEmpty == true }
         try await first.createNetwork("other", subnet: Self.subnet)
         await cluster.end()
     }

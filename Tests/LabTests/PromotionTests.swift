@@ -126,10 +126,13 @@ struct PromotionTests {
         #expect(elsewhere.status == 1 && elsewhere.talk.contains("run it on \(old)"), "\(elsewhere.talk)")
         let nothing = try lab.attempt(["tulle", "\(old)", "store", "migrate", "--to", "etcd://\(h3.address):9"])
         #expect(nothing.status == 1 && nothing.talk.contains("nothing was changed"), "\(nothing.talk)")
+        // One that is off meanwhile asks the others when it is back.
+        try others[1].stop("agent", "TERM")
         let pinger = try Pinger(from: all[0], to: addresses[1])
         let told = try lab.run(["tulle", "\(old)", "store", "migrate", "--to", url, "--output", "json"], within: .seconds(60))
         let report = try LocalJSON.decode(StoreMoveReport.self, from: Array(told.utf8))
-        #expect(report.silent == [])
+        #expect(report.silent == ["\(others[1])"])
+        try others[1].startAgent()
         try await eventually("all follow to etcd", within: .seconds(20)) { try await isSound(hosts, epoch: report.epoch) }
         for host in hosts { #expect(try await place(host)?.hasPrefix("etcd://") == true) }
         let backup = try lab.run(["tulle", "h2", "store", "export"])
