@@ -60,7 +60,7 @@ final class Succession: Sendable {
 
     /// Follows the store to that place if it is the cluster's, of a higher epoch than the one known here.
     func follow(_ place: StorePlace) async -> Bool {
-        guard let epoch = place.epoch, epoch <= StoreMoving.mostEpoch, await epoch > controller.viewEpoch,
+        guard let epoch = place.epoch, epoch <= NewStore.mostEpoch, await epoch > controller.viewEpoch,
             place.url != nil || (place.node.map { NodeID($0) != nil && $0 != controller.identity.node.description } ?? false)
         else { return false }
         // Followed already; what this node holds is being brought there.

@@ -1,4 +1,5 @@
 /// `tulle store`: where the cluster's truth is, its backups, and what to do when it is lost.
+import Agent
 import ArgumentParser
 import FoundationEssentials
 import LocalAPI
@@ -67,14 +68,25 @@ struct StoreCommand: ParsableCommand {
             commandName: "import", abstract: "Begin again with a backup, when the store is lost or damaged.",
             discussion: """
                 Like 'promote', with the file in place of a node's copy: try that first, the nodes know more than the file. With etcd as the store, \
-                an emptied etcd is filled. Living nodes add what they hold and the file lacks.
+                an emptied etcd is filled. Living nodes add what they hold and the file lacks. Where the agent does not start for want of its \
+                store, --offline makes it of the file; then start the agent.
 
                 Example: sudo tulle store import tulle-2026-01-31.json
                 """)
         @OptionGroup var agent: ClientOptions
         @OptionGroup var form: OutputOptions
+        @Flag(help: "Without the agent, which does not run: its own store is made of the file.")
+        var offline = false
+        @Option(.config) var config: String?
+        @Option(.stateDirectory) var stateDirectory: String?
         @Argument(help: "A file of 'tulle store export'.", completion: .file())
         var file: String
+
+        private func importOffline(_ backup: StoreBackup, _ context: CommandContext) async throws -> StoreMoveReport {
+            let given: [(ConfigurationOption, String?)] = [(.config, config), (.stateDirectory, stateDirectory)]
+            let flags = given.reduce(into: [String: String]()) { $0[$1.0.name] = $1.1 }
+            return try await ImportProgram.run(try Configuration.load(flags: flags, environment: context.environment), backup)
+        }
 
         func run(in context: CommandContext) async throws {
             let backup: StoreBackup
@@ -83,8 +95,11 @@ struct StoreCommand: ParsableCommand {
             } catch {
                 throw CommandFailure(ExitStatus.usage, "cannot read \(file) as a backup of 'tulle store export': \(error)")
             }
-            let client = try agent.client(context)
-            let report = try await client.arriving(try await client.importStore(backup))
+            let report: StoreMoveReport
+            if offline { report = try await importOffline(backup, context) } else {
+                let client = try agent.client(context)
+                report = try await client.arriving(try await client.importStore(backup))
+            }
             switch form.output {
             case .json: try context.console.write(try LocalJSON.encode(report, pretty: true))
             case .table: try context.console.write("the store began again with \(backup.entries.count) objects of the file (epoch \(report.epoch))\n")

@@ -90,6 +90,34 @@ struct PromotionTests {
         try await eventually("the host is back as a new node", within: .seconds(20)) { try await lab.isWhole() }
     }
 
+    @Test("the store's file is lost, and the agent does not start: a backup takes its place, and the nodes add what they hold")
+    func offline() async throws {
+        let old = try await serving()
+        let other = try #require(hosts.first { "\($0)" != "\(old)" })
+        try old.createNetwork("shop", "--subnet 10.32.0.0/16")
+        try await networkIsEverywhere("shop")
+        let backup = try lab.run(["tulle", "\(other)", "store", "export"])
+        try lab.run(["exec", "\(old)", "sh", "-c", "cat > /run/backup.json"], input: Array(backup.utf8))
+        let all = try await runEverywhere("c", on: "shop")
+        try other.createNetwork("later", "")
+        try await networkIsEverywhere("later")
+        let held = try lab.attempt(["tulle", "\(old)", "store", "import", "--offline", "/run/backup.json"])
+        #expect(held.status == 1 && held.talk.contains("an agent runs"), "\(held.talk)")
+        try old.stop("agent", "KILL")
+        try lab.shell("rm \(old.directory)/lib/tulle/store.db*")
+        #expect(throws: (any Error).self) { try old.startAgent() }
+        try lab.run(["tulle", "\(old)", "store", "import", "--offline", "/run/backup.json"])
+        try old.startAgent()
+        try await eventually("all follow", within: .seconds(40)) {
+            let epoch = try await old.agent.status().store.epoch ?? 0
+            guard epoch > 1 else { return false }
+            return try await isSound(hosts, epoch: epoch)
+        }
+        #expect(try await old.network("later") != nil, "made after the backup")
+        #expect(try unreachablePairs(all, addresses: all.map { try $0.address(on: "shop") }) == [])
+        for host in hosts { try host.runContainer("more", on: "later") }
+    }
+
     @Test("two nodes that cannot see each other both promote: when they can, one of the stores counts, and all follow it")
     func twice() async throws {
         let old = try await serving()

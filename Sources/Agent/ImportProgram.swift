@@ -1,0 +1,45 @@
+/// `tulle store import --offline`: a backup becomes the store of a host whose agent cannot start, because its store is lost or damaged.
+import Fabric
+package import LocalAPI
+import Logging
+import Store
+import TLS
+
+package enum ImportProgram {
+    private static let operation = "import a store"
+
+    /// While no agent runs on this state directory. The agent that starts next serves it.
+    package static func run(_ configuration: Configuration, _ backup: StoreBackup) async throws -> StoreMoveReport {
+        let files = try StateDirectory(configuration.stateDirectory)
+        let table: LocalTable
+        do { table = try LocalTable(path: files.path("agent.db"), create: false) } catch let error as StoreError {
+            throw AgentError(
+                .setup, operation, cause: error.code == .locked ? "an agent runs that has \(files.path("agent.db"))" : "\(error.cause) (\(files.path("agent.db")))",
+                remedy: error.code == .locked
+                    ? "leave --offline out, or stop it" : "restore agent.db from a copy: without it this host belongs to no cluster")
+        }
+        guard var membership = try Membership.load(table) else {
+            throw AgentError(.setup, operation, cause: "this host belongs to no cluster", remedy: "take the state directory of one that does (--state-dir)")
+        }
+        guard membership.storeURL == nil, membership.isSealed == true else {
+            throw AgentError(
+                .setup, operation, cause: membership.storeURL == nil ? "the cluster is one of version 0.1 still" : "the cluster's store is in etcd",
+                remedy: membership.storeURL == nil ? "restore store.db from a copy" : "start the agent and leave --offline out")
+        }
+        let lifetime = Int(configuration.certificateLifetime.components.seconds)
+        let new = NewStore(cluster: membership.cluster, node: try NodeID.kept(in: table), files: files, lifetime: lifetime)
+        let copy = try new.copy(of: backup, operation)
+        // What this node has seen may be later than the file.
+        let replica = try? Replica(path: files.path("replica.db"), log: Logger(label: "import"))
+        let seen = (epoch: try replica?.epoch() ?? 1, revision: try replica?.revision() ?? .zero)
+        let signs = ClusterView(copy).authority?.fingerprint
+        let own = try? Signer.load(files, cluster: membership.cluster, lifetime: lifetime)
+        let identity = try await new.make(
+            of: copy, after: max(backup.epoch, seen.epoch), above: seen.revision,
+            isAuthorityLost: signs == nil || own?.authority.certificate.fingerprintText != signs, operation)
+        (membership.storeHost, membership.storePort, membership.storeNode, membership.isMoved) = (nil, nil, nil, true)
+        try membership.save(table)
+        return StoreMoveReport(
+            cluster: membership.cluster, epoch: identity.epoch, revision: backup.revision, source: "the file", place: "this node")
+    }
+}
