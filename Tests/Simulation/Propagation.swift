@@ -13,12 +13,12 @@ import Store
 import TestKit
 
 enum Propagation {
-    private struct Node: Sendable {
+    fileprivate struct Node: Sendable {
         var id: NodeID
         var controller: Controller
         var kernel: ModelKernel
     }
-    private struct Failure: Error { var what: String }
+    fileprivate struct Failure: Error { var what: String }
 
     static func run(nodes count: Int, rounds: Int) async -> Int32 {
         do {
@@ -31,11 +31,9 @@ enum Propagation {
             for round in 0..<rounds {
                 let (start, used) = (ContinuousClock.now, cpu())
                 // A block of a node that had none: the change of all changes.
-                let object = try StoredJSON.encode(BlockObject(node: nodes[0].id, fence: 1))
-                let block = IPPrefix(containing: IPAddress(v4: 0x0a27_0000 + UInt32(round) << 6), length: 26)
-                _ = try await nodes[0].controller.store.commit(
-                    StoreTransaction(operations: [.put(key: StoreKey.block(all.id, block), value: object, lease: nil)]))
-                for node in nodes.dropFirst() { try await has(node, all, block) }
+                let change = Change(all, number: 0x0a27_0000 + UInt32(round) << 6, of: nodes[0])
+                _ = try await nodes[0].controller.store.commit(try change.transaction())
+                for node in nodes.dropFirst() { try await change.arrives(node.kernel) }
                 times.append(seconds(since: start))
                 work.append(cpu() - used)
             }
@@ -46,11 +44,9 @@ enum Propagation {
             var idle: [Double] = []
             for round in 0..<rounds {
                 let used = cpu()
-                let object = try StoredJSON.encode(BlockObject(node: nodes[0].id, fence: 1))
-                let block = IPPrefix(containing: IPAddress(v4: 0x0a40_8000 + UInt32(round) << 6), length: 26)
-                _ = try await nodes[0].controller.store.commit(
-                    StoreTransaction(operations: [.put(key: StoreKey.block(two.id, block), value: object, lease: nil)]))
-                for node in nodes.suffix(2) { try await has(node, two, block) }
+                let change = Change(two, number: 0x0a40_8000 + UInt32(round) << 6, of: nodes[0])
+                _ = try await nodes[0].controller.store.commit(try change.transaction())
+                for node in nodes.suffix(2) { try await change.arrives(node.kernel) }
                 for node in nodes { try await node.controller.reach(try await node.controller.store.list(prefix: StoreKey.cluster).revision) }
                 idle.append((cpu() - used) / Double(count))
             }
@@ -132,10 +128,6 @@ enum Propagation {
         }
     }
 
-    private static func has(_ node: Node, _ network: NetworkObject, _ block: IPPrefix) async throws {
-        try await eventually("a kernel has the new block") { await node.kernel.states[.network(network.id)]?.routes[RouteKey(destination: block)] != nil }
-    }
-
     private static func eventually(_ what: String, _ condition: () async throws -> Bool) async throws {
         let deadline = ContinuousClock.now + .seconds(300)
         while try await !condition() {
@@ -156,4 +148,38 @@ enum Propagation {
         func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
         return seconds(usage.ru_utime) + seconds(usage.ru_stime)
     }
+}
+
+/// A block that a node takes. A class: with its 128-bit address in the loop of `run` itself the runtime (6.3.1 on Linux) crashed at the next resumption.
+private final class Change: Sendable {
+    private let network: NetworkID
+    private let block: IPPrefix
+    private let node: NodeID
+
+    init(_ network: NetworkObject, number: UInt32, of node: Propagation.Node) {
+        self.network = network.id
+        block = IPPrefix(containing: IPAddress(v4: number), length: 26)
+        self.node = node.id
+    }
+
+    func transaction() throws -> StoreTransaction {
+        let object = try StoredJSON.encode(BlockObject(node: node, fence: 1))
+        return StoreTransaction(operations: [.put(key: StoreKey.block(network, block), value: object, lease: nil)])
+    }
+
+    func arrives(_ kernel: ModelKernel) async throws {
+        let deadline = ContinuousClock.now + .seconds(300)
+        while await !kernel.has(self) {
+            guard ContinuousClock.now < deadline else { throw Propagation.Failure(what: "in vain: a kernel has the new block") }
+            try await Task.sleep(for: .milliseconds(1))
+        }
+    }
+
+    fileprivate func isIn(_ states: [NamespaceID: NamespaceState]) -> Bool {
+        states[.network(network)]?.routes[RouteKey(destination: block)] != nil
+    }
+}
+
+extension ModelKernel {
+    fileprivate func has(_ change: Change) -> Bool { change.isIn(states) }
 }
