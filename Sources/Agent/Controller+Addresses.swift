@@ -99,8 +99,9 @@ extension Controller {
                     ? "it is the subnet's first or last address, its gateway or an auxiliary address" : "it is not within \(subnet.prefix)",
                 remedy: "choose another address of \(subnet.prefix)")
         }
-        guard !freeing.contains(AddressKey(network: network.id, address: address)) else {
-            throw AgentError(.conflict, operation, cause: "it is being released at this moment", remedy: "try again")
+        let item = AddressKey(network: network.id, address: address)
+        guard !freeing.contains(item), !giving.contains(item) else {
+            throw AgentError(.conflict, operation, cause: "a container that is just being started or removed has it", remedy: "try again in a minute")
         }
         if var present = local.allocations[network.id]?[address] {
             guard present.endpoint == nil, present.lentTo == nil else { throw inUse(address, by: present.endpoint, operation) }
@@ -334,6 +335,8 @@ extension Controller {
                 metadata: ["address": "\(address)", "endpoint": "\(endpoint)"])
             return
         }
+        // If the store does not answer, the next container with it has it again.
+        giving.remove(AddressKey(network: network.id, address: address))
         try await free(address, present, in: network.id)
     }
 

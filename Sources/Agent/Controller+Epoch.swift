@@ -62,17 +62,19 @@ extension Controller {
         for (id, blocks) in copy.blocks {
             for (block, object) in blocks where object.node == me.id {
                 let going = BlockKey(network: id, prefix: block)
-                let isUsed = (local.allocations[id] ?? [:]).contains { block.contains($0.key) && !$0.value.isSingle }
-                guard !isUsed, local.blocksGoing.contains(going) || view.blocks[id]?[block]?.node != me.id else { continue }
+                guard !isUsed(block, of: id), local.blocksGoing.contains(going) || view.blocks[id]?[block]?.node != me.id else { continue }
                 try await delete(StoreKey.block(id, block))
             }
         }
-        for going in local.blocksGoing { try local.setGoing(going, false) }
         for (id, addresses) in copy.addresses {
             for (address, object) in addresses where object.node == me.id && local.allocations[id]?[address] == nil {
                 try await delete(StoreKey.address(id, address))
             }
         }
+    }
+
+    private func isUsed(_ block: IPPrefix, of id: NetworkID) -> Bool {
+        (local.allocations[id] ?? [:]).contains { block.contains($0.key) && !$0.value.isSingle }
     }
 
     // MARK: Claims
@@ -96,7 +98,8 @@ extension Controller {
             }
         }
         for (id, addresses) in view.addresses {
-            for (address, object) in addresses where object.node == me.id && local.allocations[id]?[address] != nil {
+            // One that no container has may be on its way back.
+            for (address, object) in addresses where object.node == me.id && local.allocations[id]?[address]?.endpoint != nil {
                 if copy.addresses[id]?[address]?.node == me.id { continue }
                 try await take(StoreKey.address(id, address), object, epoch) { (other: AddressObject) in other.node }
             }
@@ -105,7 +108,13 @@ extension Controller {
 
     /// By the view, and by what was given from them: a replica may be lost.
     private func ownBlocks(_ copy: ClusterView) -> [NetworkID: [IPPrefix: BlockObject]] {
-        var own = view.blocks.mapValues { $0.filter { $0.value.node == me.id } }
+        // One that is on its way back may be another's by now, unless something was given from it.
+        var own: [NetworkID: [IPPrefix: BlockObject]] = [:]
+        for (id, blocks) in view.blocks {
+            own[id] = blocks.filter { block, object in
+                object.node == me.id && (!local.blocksGoing.contains(BlockKey(network: id, prefix: block)) || isUsed(block, of: id))
+            }
+        }
         for (id, allocations) in local.allocations {
             guard let network = view.networks[id] ?? copy.networks[id] else { continue }
             for (address, allocation) in allocations where !allocation.isSingle {
@@ -123,9 +132,9 @@ extension Controller {
         for _ in 0..<8 {
             if try await put(key, value) { return }
             guard let entry = try await store.list(prefix: key).entries.first(where: { $0.key == key }) else { continue }
-            let other = owner(try StoredJSON.decode(Value.self, entry.value))
+            let other = owner(try StoredJSON.read(Value.self, key, entry.value))
             if other == me.id { return }
-            let node = try await store.list(prefix: StoreKey.node(other)).entries.first.map { try StoredJSON.decode(NodeObject.self, $0.value) }
+            let node = try await store.list(prefix: StoreKey.node(other)).entries.first.map { try StoredJSON.read(NodeObject.self, $0.key, $0.value) }
             if let node, node.removed == nil, view.removed[other] == nil {
                 // It has given up what it gives up, so this is its own by right; `reclaim` tells whom that cuts off.
                 if (node.epoch ?? 1) >= epoch { return }
@@ -160,7 +169,7 @@ extension Controller {
             // Another node brought it.
             if failed == .absent(key: keys[0]) { return true }
             guard failed == .absent(key: StoreKey.vni(network.vni)),
-                let free = ClusterView(try await store.list(prefix: "")).freeVNI(base: settings.vniBase)
+                let free = ClusterView(try await store.list(prefix: "")).nextVNI(base: settings.vniBase)
             else { return false }
             network.vni = free
         }
@@ -172,7 +181,7 @@ extension Controller {
         let entries = try await store.list(prefix: "").entries
         let key = StoreKey.network(network.id)
         guard let entry = entries.first(where: { $0.key == key }) else { return }
-        let there = try StoredJSON.decode(NetworkObject.self, entry.value)
+        let there = try StoredJSON.read(NetworkObject.self, key, entry.value)
         // A name may be a later network's by now.
         let own = Set(network.claims + there.claims).filter { claim in entries.contains { $0.key == claim && $0.value == reference(network.id) } }
         _ = try await store.commit(
@@ -250,9 +259,9 @@ extension ClusterView {
         }
     }
 
-    /// While there may be networks that the store does not know, from numbers that they cannot have.
+    /// While there may be networks that the store does not know, from numbers that they do not have: each epoch begins with others.
     func nextVNI(base: UInt32) -> VNI? {
         guard !unheard.isEmpty else { return freeVNI(base: base) }
-        return freeVNI(base: max(base, networks.values.map(\.vni.number).max() ?? base) + 4096)
+        return freeVNI(base: base + 4096 * UInt32(epoch / NewStore.step % 1024))
     }
 }

@@ -26,7 +26,7 @@ extension Controller {
                         nextLease = bootSeconds() + Double(terms.lease) / 4
                     }
                     // Somebody may have deleted it and left its lease.
-                    sign = try await renewSign(view.alive.contains(me.id) ? sign : nil)
+                    sign = try await renewSign(isBringing || view.alive.contains(me.id) ? sign : nil)
                     lastHeard = wallSeconds()
                     setProblem("registration", nil)
                 } catch let error as StoreError where error.code == .leaseNotFound && sign != nil {
@@ -37,7 +37,7 @@ extension Controller {
                     setProblem("registration", "\(error)")
                 }
             }
-            let isUpdateWanted = view.nodes[identity.node] != me
+            let isUpdateWanted = !isBringing && view.nodes[identity.node] != me
             // At once when the view or the node's own data changed in a way that concerns this.
             let isSlow = !isStoreReachable || problems["registration"] != nil
             let pause = isSlow ? 1_000 : isUpdateWanted ? 250 : 1_000 * Self.aliveTerm / 3
@@ -113,7 +113,7 @@ extension Controller {
         let transaction = StoreTransaction(
             conditions: [entry.map { .unchanged(key: key, since: $0.modified) } ?? .absent(key: key)],
             operations: [.put(key: key, value: try StoredJSON.encode(value, over: entry), lease: nil)])
-        guard case .committed = try await store.commit(transaction) else { return }
+        guard case .committed = try await store.commit(transaction.inCluster) else { return }
         try lease.renewed(sent: sent)
         viewChanged()
     }

@@ -60,6 +60,12 @@ extension Controller {
     private func removeMissing(_ text: String, _ operation: String) async throws -> NodeObject {
         var gone = try findNode(text, operation)
         guard gone.id != me.id else { throw AgentError(.invalid, operation, cause: "it is this node", remedy: "run the command on another one") }
+        let copy = ClusterView(try await store.list(prefix: ""))
+        guard gone.id != copy.cluster?.storeNode, gone.id != copy.authority?.node else {
+            throw AgentError(
+                .invalid, operation, cause: "it serves the cluster's store, or has its certificate authority",
+                remedy: "run 'tulle store promote' or 'tulle authority take' on another node first")
+        }
         gone.removed = wallSeconds()
         let mark = gone
         try await alter(StoreKey.node(gone.id)) { (node: NodeObject) in

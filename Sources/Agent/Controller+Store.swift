@@ -321,7 +321,7 @@ extension Controller {
         }
     }
 
-    /// Commits and waits until the view shows it; nil when a condition failed.
+    /// Commits and waits until the view shows it; nil when a condition failed. In a store that was emptied under way nothing is done.
     func commit(_ transaction: StoreTransaction, _ operation: String) async throws -> Revision? {
         let epoch = viewEpoch
         try await requireStore(operation)
@@ -329,7 +329,7 @@ extension Controller {
         guard viewEpoch == epoch else { return nil }
         do {
             let seen = viewRevision
-            switch try await store.commit(transaction) {
+            switch try await store.commit(transaction.inCluster) {
             case .committed(let revision):
                 // Another store, or an older one, was put in its place, and the watch has yet to notice: what it says counts for nothing.
                 guard revision >= seen else {
@@ -365,4 +365,9 @@ extension Controller {
             .storeAway, operation, cause: "the key \(key) changed each time it was to be written",
             remedy: "try again; if it persists, two agents fight over it: compare 'tulle nodes' on both")
     }
+}
+
+extension StoreTransaction {
+    /// Only in a store that has the cluster's object: one that was emptied, with the same identity, acknowledges nothing.
+    var inCluster: StoreTransaction { StoreTransaction(conditions: conditions + [.exists(key: StoreKey.cluster)], operations: operations) }
 }

@@ -29,6 +29,7 @@ extension Controller {
                     else { continue }
                     attempt("take back \(address)") { try local.removeAllocation(address, in: network) }
                 } else if allocation.endpoint.map({ local.endpoints[$0] == nil }) ?? true {
+                    giving.remove(AddressKey(network: network, address: address))
                     if allocation.isSingle, !isStoreReachable || distrust != nil { continue }
                     do { try await free(address, allocation, in: network) } catch {
                         log.warning("cannot free an address", metadata: ["address": "\(address)", "error": "\(error)"])

@@ -26,6 +26,11 @@ package enum ImportProgram {
                 .setup, operation, cause: membership.storeURL == nil ? "the cluster is one of version 0.1 still" : "the cluster's store is in etcd",
                 remedy: membership.storeURL == nil ? "restore store.db from a copy" : "start the agent and leave --offline out")
         }
+        guard membership.servesStore else {
+            throw AgentError(
+                .setup, operation, cause: "another host serves the cluster's store (\(membership.storeHost ?? "-"))",
+                remedy: "start the agent here; if that host is lost, 'tulle store promote', or 'tulle store import' without --offline")
+        }
         let lifetime = Int(configuration.certificateLifetime.components.seconds)
         let new = NewStore(cluster: membership.cluster, node: try NodeID.kept(in: table), files: files, lifetime: lifetime)
         let copy = try new.copy(of: backup, operation)
@@ -34,6 +39,8 @@ package enum ImportProgram {
         let seen = (epoch: try replica?.epoch() ?? 1, revision: try replica?.revision() ?? .zero)
         let signs = ClusterView(copy).authority?.fingerprint
         let own = try? Signer.load(files, cluster: membership.cluster, lifetime: lifetime)
+        // What is there may be better than it seems.
+        StoreAccess.setAside(files)
         let identity = try await new.make(
             of: copy, after: max(backup.epoch, seen.epoch), above: seen.revision,
             isAuthorityLost: signs == nil || own?.authority.certificate.fingerprintText != signs, operation)

@@ -57,11 +57,15 @@ struct LocalServer: Sendable {
             return StoreAcceptReport(
                 cluster: await controller.view.cluster?.id ?? "-", revision: await controller.viewRevision.number)
         }
-        on(.storePromote, &router) { try await moving.promote() }
-        on(.authorityTake, &router) { try await moving.takeAuthority() }
-        on(.storeMigrate, &router) { (request: NameRequest) in try await moving.migrate(to: request.name) }
+        on(.storePromote, &router) { try await moving.succession.exclusively("promote this node's copy of the store") { try await moving.promote() } }
+        on(.authorityTake, &router) { try await moving.succession.exclusively("take the certificate authority over") { try await moving.takeAuthority() } }
+        on(.storeMigrate, &router) { (request: NameRequest) in
+            try await moving.succession.exclusively("move the store to etcd") { try await moving.migrate(to: request.name) }
+        }
         on(.storeExport, &router) { try await moving.export() }
-        on(.storeImport, &router) { (backup: StoreBackup) in try await moving.import(backup) }
+        on(.storeImport, &router) { (backup: StoreBackup) in
+            try await moving.succession.exclusively("import a store") { try await moving.import(backup) }
+        }
         router.on(LocalRoute.metrics.method, LocalRoute.metrics.path) { _ in await exposition() }
         let routes = router
         return { await routes.answer($0) }

@@ -12,7 +12,7 @@ struct NewStore: Sendable {
     let lifetime: Int
 
     /// No node has seen revisions or numbers as high: what is remembered of the former store cannot be taken for the new one's.
-    private static let step: UInt64 = 1_000_000
+    static let step: UInt64 = 1_000_000
 
     /// Two nodes that are cut off from each other and both promote must not get the same.
     static func epoch(after last: UInt64) -> UInt64 { (last / step + 1) * step + .random(in: 1..<step) }

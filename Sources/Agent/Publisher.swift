@@ -16,7 +16,7 @@ extension Controller {
                     let operations = try publications(over: try await changedEndpoints())
                     for start in stride(from: 0, to: operations.count, by: Leaving.part) {
                         let part = Array(operations[start..<min(start + Leaving.part, operations.count)])
-                        if case .committed(let revision) = try await store.commit(StoreTransaction(operations: part)) {
+                        if case .committed(let revision) = try await store.commit(StoreTransaction(operations: part).inCluster) {
                             published = max(published, revision)
                             try await reach(revision)
                         }

@@ -36,7 +36,7 @@ enum StoreAccess: Sendable {
 
     /// A store that was here and is not the cluster's any more stays for people to look at.
     static let formerStore = "store.db.former"
-    private static func setAside(_ files: StateDirectory) {
+    static func setAside(_ files: StateDirectory) {
         guard access(files.path("store.db"), F_OK) == 0 else { return }
         unlink(files.path(formerStore + "-wal"))
         for suffix in ["-wal", ""] { rename(files.path("store.db" + suffix), files.path(formerStore + suffix)) }

@@ -44,6 +44,7 @@ final class Succession: Sendable {
     private let restart: @Sendable () -> Void
     /// One at a time.
     private let isFollowing = Mutex(false)
+    private let isMoving = Mutex(false)
 
     init(
         cluster: String, controller: Controller, keys: PeerKeys, table: LocalTable, configuration: Configuration, log: Logger,
@@ -56,6 +57,18 @@ final class Succession: Sendable {
         self.configuration = configuration
         self.log = log
         self.restart = restart
+    }
+
+    /// Two commands at once would each undo what the other needs.
+    func exclusively<Result>(_ operation: String, _ body: () async throws -> Result) async throws -> Result {
+        guard isMoving.withLock({ isBusy in
+            defer { isBusy = true }
+            return !isBusy
+        }) else {
+            throw AgentError(.conflict, operation, cause: "another such command runs on this node", remedy: "wait for its end")
+        }
+        defer { isMoving.withLock { $0 = false } }
+        return try await body()
     }
 
     /// Follows the store to that place if it is the cluster's, of a higher epoch than the one known here.

@@ -108,10 +108,11 @@ struct StoreTroubleTests {
     @Test("a lease that is lost as soon as it is granted is asked for once a second, not as fast as the store answers")
     func leases() async throws {
         let (cluster, nodes) = try await TestCluster.of(1)
+        // The sign of life is renewed each 5 s: one that is gone is granted anew, and that fails too.
+        try await eventually { try await !cluster.store.list(prefix: StoreKey.alive).entries.isEmpty }
+        let sign = try await cluster.store.list(prefix: StoreKey.alive).entries.first?.lease
         cluster.store.losesLeases = true
         let before = cluster.store.grants
-        // The sign of life is renewed each 5 s: one that is gone is granted anew, and that fails too.
-        let sign = try await cluster.store.list(prefix: StoreKey.alive).entries.first?.lease
         try await cluster.store.revokeLease(try #require(sign))
         try await eventually(within: .seconds(20)) { cluster.store.grants >= before + 3 }
         let problem = await nodes[0].controller.problems["registration"]
