@@ -67,12 +67,14 @@ package enum ResetProgram {
         var view = ClusterView()
         _ = try? Replica(path: files.path("replica.db"), log: Logger(label: "reset")).load(into: &view)
         // Another one may have taken its place.
-        guard servesStore || (view.authority.map({ $0.node == me }) ?? true) else { return }
+        let signs = hasAuthority && (view.authority.map { $0.node == me } ?? true)
+        guard servesStore || signs else { return }
+        let what = servesStore && signs ? "store and its certificate authority" : servesStore ? "store" : "certificate authority"
         let others = view.nodes.values.filter { $0.id != me }.map(\.name).sorted()
         guard !others.isEmpty else { return }
         let names = others.prefix(5).joined(separator: ", ") + (others.count > 5 ? " and \(others.count - 5) more" : "")
         throw AgentError(
-            .setup, operation, cause: "this host has the cluster's \(servesStore ? "store" : "certificate authority"), which \(others.count) other node\(others.count == 1 ? "" : "s") need\(others.count == 1 ? "s" : "") (\(names))",
+            .setup, operation, cause: "this host has the cluster's \(what), which \(others.count) other node\(others.count == 1 ? "" : "s") need\(others.count == 1 ? "s" : "") (\(names))",
             remedy: "reset those first; or, to leave them without it for ever, add --force")
     }
 
