@@ -57,20 +57,9 @@ struct Belief: Sendable {
             CertificateAuthority.isAuthority(certificate, of: cluster), certificate.fingerprintText == object.fingerprint,
             let witness = try? Certificate(pem: voucher.certificate), witness.identity?.node == object.node.description,
             witness.identity?.cluster == cluster, believed.contains(where: { witness.isIssued(by: $0) }),
-            let signature = Self.bytes(voucher.signature)
+            let signature = Digest.bytes(hexadecimal: voucher.signature)
         else { return false }
         return witness.publicKey.verifies(signature, of: Self.text(cluster: cluster, fingerprint: object.fingerprint))
-    }
-
-    private static func bytes(_ digits: String) -> [UInt8]? {
-        let all = Array(digits.utf8)
-        guard all.count % 2 == 0, all.count < 1024 else { return nil }
-        var bytes: [UInt8] = []
-        for start in stride(from: 0, to: all.count, by: 2) {
-            guard let byte = UInt8(String(decoding: all[start..<start + 2], as: UTF8.self), radix: 16) else { return nil }
-            bytes.append(byte)
-        }
-        return bytes
     }
 }
 

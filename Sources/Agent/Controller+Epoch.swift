@@ -222,7 +222,7 @@ extension Controller {
     func requireAllHeard(_ operation: String) throws {
         let unheard = view.unheard
         guard let first = unheard.first else { return }
-        throw AgentError(.storeAway, operation, cause: Self.unheardText(unheard), remedy: "start the agents there; or, if a node is gone for good: 'tulle node remove \(first.name)'")
+        throw AgentError(.storeAway, operation, cause: Self.unheardText(unheard), remedy: Self.unheardRemedy(first))
     }
 
     static let unheardTopic = "unheard"
@@ -231,7 +231,11 @@ extension Controller {
         let unheard = view.unheard
         setProblem(
             Self.unheardTopic,
-            unheard.first.map { "\(Self.unheardText(unheard)): start the agents there; or, if a node is gone for good, 'tulle node remove \($0.name)'" })
+            unheard.first.map { "\(Self.unheardText(unheard)): \(Self.unheardRemedy($0))" })
+    }
+
+    private static func unheardRemedy(_ node: NodeObject) -> String {
+        "start the agents there; or, if a node is gone for good, 'tulle node remove \(node.name)'"
     }
 
     private static func unheardText(_ nodes: [NodeObject]) -> String {
@@ -241,13 +245,6 @@ extension Controller {
 
     /// That node's word is in the store, or counts no more.
     func isHeard(_ node: NodeID) -> Bool { view.removed[node] != nil || (view.nodes[node]?.epoch ?? 1) >= view.epoch }
-}
-
-extension NetworkObject {
-    /// The keys besides its own that name it: each at most one network's.
-    fileprivate var claims: [String] {
-        [StoreKey.vni(vni), StoreKey.networkKey(key)] + (dockerID == nil ? name.map { [StoreKey.networkName($0)] } ?? [] : [])
-    }
 }
 
 extension ClusterView {

@@ -48,7 +48,7 @@ extension Controller {
             let key = StoreKey.network(network.id)
             guard let entry = try await store.list(prefix: key).entries.first else { break }
             // As it is now: it may have been named or removed since our view.
-            network = try StoredJSON.decode(NetworkObject.self, entry.value)
+            network = try StoredJSON.read(NetworkObject.self, key, entry.value)
             guard network.state == .pending else { break }
             network.name = name
             network.labels = labels

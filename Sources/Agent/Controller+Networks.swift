@@ -288,20 +288,16 @@ extension Controller {
         let key = StoreKey.network(id)
         guard let entry = try await store.list(prefix: key).entries.first else { return true }
         // As it is now: its name may have been claimed since our view.
-        var gone = try StoredJSON.decode(NetworkObject.self, entry.value)
+        var gone = try StoredJSON.read(NetworkObject.self, key, entry.value)
         guard gone.state != .removed else { return true }
         gone.state = .removed
         gone.removed = wallSeconds()
-        var operations: [StoreOperation] = [
-            .put(key: key, value: try StoredJSON.encode(gone, over: entry), lease: nil),
-            .delete(key: StoreKey.vni(gone.vni)), .delete(key: StoreKey.networkKey(gone.key)),
-        ]
-        if let name = gone.name, gone.dockerID == nil { operations.append(.delete(key: StoreKey.networkName(name))) }
         let transaction = StoreTransaction(
             conditions: [
                 .unchanged(key: key, since: entry.modified),
                 .quiet(prefix: StoreKey.endpoints(of: id), since: seen),
-            ], operations: operations)
+            ],
+            operations: [.put(key: key, value: try StoredJSON.encode(gone, over: entry), lease: nil)] + gone.claims.map { .delete(key: $0) })
         return try await commit(transaction, "remove network \(network.displayName)") != nil
     }
 }

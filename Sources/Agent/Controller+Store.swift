@@ -80,15 +80,7 @@ extension Controller {
             StoreTransaction(
                 conditions: [.absent(key: StoreKey.cluster)],
                 operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(object), lease: nil)]))
-        // Removed is removed, whatever an older record says.
-        for gone in view.removed.values {
-            let key = StoreKey.node(gone.id)
-            let entry = try await store.list(prefix: key).entries.first { $0.key == key }
-            let value = try StoredJSON.encode(gone, over: entry)
-            guard value != entry?.value else { continue }
-            _ = try await store.commit(StoreTransaction(operations: [.put(key: key, value: value, lease: nil)]))
-        }
-        // What it lost is not what somebody removed: networks, and this node's blocks, are put back where nobody took their place.
+        // What it lost is not what somebody removed: networks, and this node's blocks, are put back where nobody took their place. Removed stays removed.
         try await bring(into: try await store.list(prefix: ""), epoch: cluster.epoch)
         let snapshot = try await store.list(prefix: "")
         believe(epoch: cluster.epoch)

@@ -64,7 +64,7 @@ extension ClusterView {
         for (id, all) in requests { keys += all.filter { nodes.contains($0.value.from) }.map { StoreKey.request(id, $0.key) } }
         // Nobody else can name them, and what others made with the same subnet waits for that name.
         for network in networks.values where network.state == .pending && network.dockerID == nil && nodes.contains(network.origin) {
-            keys += [StoreKey.network(network.id), StoreKey.vni(network.vni), StoreKey.networkKey(network.key)]
+            keys += [StoreKey.network(network.id)] + network.claims
         }
         keys += nodes.filter { leases[$0] != nil }.map(StoreKey.lease)
         keys += nodes.filter(alive.contains).map(StoreKey.alive)

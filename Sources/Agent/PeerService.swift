@@ -5,7 +5,6 @@ import Addressing
 import Fabric
 import HTTP
 import Store
-import Synchronization
 import TLS
 
 struct PeerService: Sendable {
@@ -213,21 +212,6 @@ struct PeerService: Sendable {
             return .failure(refusal, status: 403)
         }
     }
-}
-
-/// So many at a time.
-private final class Gate: Sendable {
-    private let room: Mutex<Int>
-    init(_ room: Int) { self.room = Mutex(room) }
-
-    func enter() -> Bool {
-        room.withLock { room in
-            guard room > 0 else { return false }
-            room -= 1
-            return true
-        }
-    }
-    func leave() { room.withLock { $0 += 1 } }
 }
 
 extension Controller {

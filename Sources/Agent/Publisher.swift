@@ -47,12 +47,11 @@ extension Controller {
             let key = StoreKey.network(network.id)
             guard let entry = try await store.list(prefix: key).entries.first else { continue }
             // As it is now, which may be another than in our view.
-            var living = try StoredJSON.decode(NetworkObject.self, entry.value)
+            var living = try StoredJSON.read(NetworkObject.self, key, entry.value)
             guard living.state == .removed else { continue }
-            living.state = network.name == nil ? .pending : .active
+            living.state = living.name == nil ? .pending : .active
             living.removed = nil
-            let claims = [StoreKey.vni(network.vni), StoreKey.networkKey(network.key)]
-                + (network.name.map { [StoreKey.networkName($0)] } ?? [])
+            let claims = living.claims
             let transaction = StoreTransaction(
                 conditions: [.unchanged(key: key, since: entry.modified)] + claims.map { .absent(key: $0) },
                 operations: [.put(key: key, value: try StoredJSON.encode(living, over: entry), lease: nil)]
@@ -153,8 +152,7 @@ extension Controller {
             pendingSince[network.id] = since
             guard bootSeconds() - since > Self.unboundSeconds else { continue }
             pendingSince[network.id] = nil
-            operations += [StoreKey.network(network.id), StoreKey.vni(network.vni), StoreKey.networkKey(network.key)]
-                .map { .delete(key: $0) }
+            operations += ([StoreKey.network(network.id)] + network.claims).map { .delete(key: $0) }
         }
         for network in view.networks.values where network.state == .removed && local.endpoints(of: network.id).isEmpty {
             for block in view.blocks(of: network.id, owner: me.id) {

@@ -153,7 +153,7 @@ struct RunningAgent: Sendable {
             log.notice("others join with: tulle agent --join \(advertised.http) --token TOKEN (see 'tulle token create')")
         }
         let accept = ForwardAccept(log: log)
-        let announcement = access.isServed ? StoreAnnouncement(keys: keys, table: table, log: log, store: access.embedded) : nil
+        let announcement = access.isServed ? StoreAnnouncement(keys: keys, table: table, log: log) : nil
         let follower = UnderlayFollower(
             selector: configuration.underlay, controller: controller, listener: listener, access: access,
             table: table, announcement: announcement)

@@ -114,10 +114,6 @@ struct StoreAnnouncement: Sendable {
     let keys: PeerKeys
     let table: LocalTable
     let log: Logger
-    /// Of this agent's own store, if it has one.
-    var store: EmbeddedStore?
-
-    func epoch(_ controller: Controller) async -> UInt64 { if let store { await store.identity().epoch } else { await controller.viewEpoch } }
 
     /// Tells every node, unless that was told before. Who does not answer in a few rounds will ask.
     func tell(_ place: StorePlace, to nodes: [HTTPAddress]) async {

@@ -57,6 +57,13 @@ package enum StoreKey {
     }
 }
 
+extension NetworkObject {
+    /// The keys besides its own that name it, each at most one network's. With scope global Docker keeps the names.
+    var claims: [String] {
+        [StoreKey.vni(vni), StoreKey.networkKey(key)] + (dockerID == nil ? name.map { [StoreKey.networkName($0)] } ?? [] : [])
+    }
+}
+
 package enum StoredJSON {
     /// Compact JSON with sorted keys.
     package static func encode<Value: Codable>(_ value: Value) throws -> [UInt8] { try plain(value) }

@@ -8,7 +8,6 @@ import Fabric
 import HTTP
 import Logging
 import Store
-import Synchronization
 
 /// The body of `POST /v1/cluster/store`.
 struct StorePlace: Codable, Hashable, Sendable {
@@ -43,8 +42,8 @@ final class Succession: Sendable {
     let log: Logger
     private let restart: @Sendable () -> Void
     /// One at a time.
-    private let isFollowing = Mutex(false)
-    private let isMoving = Mutex(false)
+    private let following = Gate(1)
+    private let moving = Gate(1)
 
     init(
         cluster: String, controller: Controller, keys: PeerKeys, table: LocalTable, configuration: Configuration, log: Logger,
@@ -61,13 +60,10 @@ final class Succession: Sendable {
 
     /// Two commands at once would each undo what the other needs.
     func exclusively<Result>(_ operation: String, _ body: () async throws -> Result) async throws -> Result {
-        guard isMoving.withLock({ isBusy in
-            defer { isBusy = true }
-            return !isBusy
-        }) else {
+        guard moving.enter() else {
             throw AgentError(.conflict, operation, cause: "another such command runs on this node", remedy: "wait for its end")
         }
-        defer { isMoving.withLock { $0 = false } }
+        defer { moving.leave() }
         return try await body()
     }
 
@@ -78,11 +74,8 @@ final class Succession: Sendable {
         else { return false }
         // Followed already; what this node holds is being brought there.
         if let present = try? Membership.load(table), present.isMoved == true, present.names(place) { return true }
-        guard isFollowing.withLock({ isBusy in
-            defer { isBusy = true }
-            return !isBusy
-        }) else { return false }
-        defer { isFollowing.withLock { $0 = false } }
+        guard following.enter() else { return false }
+        defer { following.leave() }
         do {
             guard try await identity(place) == StoreIdentity(cluster: cluster, epoch: epoch) else { return false }
             try remember { membership in

@@ -124,7 +124,7 @@ struct UnderlayFollower: Sendable {
             guard let announcement, announced != advertised else { continue }
             announced = advertised
             let nodes = await controller.otherAgents()
-            let place = StorePlace(advertised, epoch: await announcement.epoch(controller), node: controller.identity.node)
+            let place = StorePlace(advertised, epoch: await access.epoch(controller), node: controller.identity.node)
             Task { await announcement.tell(place, to: nodes) }
         }
     }

@@ -77,6 +77,25 @@ package enum Digest {
         return digest
     }
 
+    /// What `hexadecimal` gave; nil for anything else.
+    package static func bytes(hexadecimal digits: String) -> [UInt8]? {
+        let all = Array(digits.utf8)
+        guard all.count % 2 == 0 else { return nil }
+        func value(_ digit: UInt8) -> UInt8? {
+            switch digit {
+            case 0x30...0x39: digit - 0x30
+            case 0x61...0x66: digit - 0x57
+            default: nil
+            }
+        }
+        var bytes: [UInt8] = []
+        for start in stride(from: 0, to: all.count, by: 2) {
+            guard let high = value(all[start]), let low = value(all[start + 1]) else { return nil }
+            bytes.append(high << 4 | low)
+        }
+        return bytes
+    }
+
     /// Two lower-case digits for each byte.
     package static func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
         let digits = Array("0123456789abcdef".utf8)
