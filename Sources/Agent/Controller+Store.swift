@@ -5,6 +5,7 @@
 /// is removed, and `problems` tells the user about `tulle store accept`.
 import Fabric
 import Logging
+import NameService
 import Store
 import Telemetry
 
@@ -228,6 +229,7 @@ extension Controller {
         for entry in snapshot.entries {
             if let object = read(entry.key, entry.value) { _ = view.set(object) }
         }
+        names.replace(view, isHeard: true)
         viewRevision = snapshot.revision
         // An accepted store may stand at an older revision than what was written to the one before.
         published = min(published, viewRevision)
@@ -240,14 +242,19 @@ extension Controller {
         for change in changes {
             switch change {
             case .put(let entry):
-                if let object = read(entry.key, entry.value) { scopes.insert(view.set(object)) }
+                if let object = read(entry.key, entry.value) { take(object, &scopes) }
             case .delete(let key, _):
-                if let object = read(key, nil) { scopes.insert(view.set(object)) }
+                if let object = read(key, nil) { take(object, &scopes) }
             }
         }
         viewRevision = max(viewRevision, revision)
         if !changes.isEmpty { replica.write(changes, revision: revision) }
         await viewApplied(scopes)
+    }
+
+    private func take(_ object: ClusterView.Object, _ scopes: inout Set<ClusterView.Scope>) {
+        scopes.insert(view.set(object))
+        names.set(object)
     }
 
     private func viewApplied(_ scopes: Set<ClusterView.Scope>) async {

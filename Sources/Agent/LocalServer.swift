@@ -22,6 +22,8 @@ struct LocalServer: Sendable {
         on(.networks, &router) { await controller.networkReports() }
         on(.endpoints, &router) { await controller.endpointReports() }
         on(.nodes, &router) { await controller.nodeReports() }
+        on(.names, &router) { await controller.nameReports() }
+        on(.namesAsk, &router) { (question: NameQuestion) in try await controller.ask(question) }
         on(.plan, &router) {
             try await controller.reconciler.preview().map { namespace, steps in
                 PlanReport(namespace: "\(namespace)", steps: steps.map { "\($0)" })

@@ -7,6 +7,7 @@ import HTTP
 import Kernel
 import LocalAPI
 import Logging
+import NameService
 import Store
 import TLS
 import Telemetry
@@ -18,6 +19,7 @@ struct RunningAgent: Sendable {
     private let reconciler: Reconciler
     private let access: StoreAccess
     private let notifier: ServiceNotifier
+    private let names: NameService
     /// Ends when the node's sign of life was taken back.
     private let goodbye: AsyncStream<Void>
 
@@ -93,6 +95,9 @@ struct RunningAgent: Sendable {
             try await access.found(beginning, settings: settings)
         }
         if membership.storeNode == nil { access.locator?.expect(await controller.view.cluster?.storeNode) }
+        // Before anything is waited for: containers that live on ask already.
+        let names = try NameService(controller.names, log: output.logger("names"))
+        let nameKeeper = NameKeeper(controller, names, log: output.logger("names"))
         let succession = Succession(
             cluster: membership.cluster, controller: controller, keys: keys, table: table, configuration: configuration, log: output.logger("store"),
             restart: restart)
@@ -164,6 +169,7 @@ struct RunningAgent: Sendable {
         hostChanged.yield()
         let (goodbye, said) = AsyncStream.makeStream(of: Void.self)
         var tasks = [
+            Task { await nameKeeper.run() },
             Task { await reconciler.run(controller) },
             Task { await controller.follow() },
             Task {
@@ -183,13 +189,15 @@ struct RunningAgent: Sendable {
         await reconciler.markAll()
         return RunningAgent(
             servers: servers, listener: listener, tasks: tasks, reconciler: reconciler, access: access, notifier: notifier,
-            goodbye: goodbye)
+            names: names, goodbye: goodbye)
     }
 
     /// - Parameter isForGood: it does not begin anew: the service manager would end what says that it stops.
     func stop(isForGood: Bool = true) async {
         if isForGood { try? notifier.stopping() }
         for task in tasks { task.cancel() }
+        // One that begins anew is back before the containers' rules forget it.
+        await names.endAll(isGoodbye: isForGood)
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await listener.stop() }
             for server in servers { group.addTask { await server.stop() } }

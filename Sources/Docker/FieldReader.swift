@@ -126,6 +126,13 @@ struct FieldReader {
         return result
     }
 
+    /// The names in an object, whatever their values are.
+    func keys(_ name: String) throws(DockerError) -> [String] {
+        let keys = Array(try map(name).keys)
+        for key in keys { try checkLength(key, "a name in \(name)") }
+        return keys
+    }
+
     // MARK: Errors
 
     func fault(_ name: String, _ what: String, remedy: String? = nil) -> DockerError {
