@@ -88,7 +88,7 @@ let package = Package(
         tests("Store", ["Store", "HTTP", "TLS", "TestKit"]),
         tests("Docker", ["Docker", "HTTP"]),
         tests("Telemetry", ["Telemetry", log]),
-        tests("Agent", ["Agent", "TestKit", "Fabric", "Addressing", "Store", "HTTP", "TLS", "Docker", "LocalAPI"]),
+        tests("Agent", ["Agent", "TestKit", "Fabric", "Addressing", "DNS", "NameService", "Store", "HTTP", "TLS", "Docker", "LocalAPI"]),
         tests("tulle", ["tulle", "Agent", "LocalAPI", "HTTP"]),
         tests("Simulation", ["simulation", "TestKit"]),
         tests("Lab", ["LocalAPI", "HTTP", "Addressing", "DNS", "TestKit", "Agent", "Fabric", "Store", "TLS", "CSQLite"]),

@@ -5,7 +5,6 @@
 /// is removed, and `problems` tells the user about `tulle store accept`.
 import Fabric
 import Logging
-import NameService
 import Store
 import Telemetry
 
@@ -223,13 +222,16 @@ extension Controller {
 
     private func replaceView(with snapshot: StoreSnapshot) async {
         // Nobody sees it half filled: nothing is awaited until it is whole.
+        // At the start nobody's sign is known, and all count.
+        let before = isHeardView ? view.alive : Set(view.nodes.keys)
+        isHeardView = true
         view = ClusterView()
         setProblems(under: Self.objectTopic, [:])
         unreadable = []
         for entry in snapshot.entries {
             if let object = read(entry.key, entry.value) { _ = view.set(object) }
         }
-        names.replace(view, isHeard: true)
+        tellAll(aliveBefore: before)
         viewRevision = snapshot.revision
         // An accepted store may stand at an older revision than what was written to the one before.
         published = min(published, viewRevision)
@@ -254,7 +256,7 @@ extension Controller {
 
     private func take(_ object: ClusterView.Object, _ scopes: inout Set<ClusterView.Scope>) {
         scopes.insert(view.set(object))
-        names.set(object)
+        tell(object)
     }
 
     private func viewApplied(_ scopes: Set<ClusterView.Scope>) async {

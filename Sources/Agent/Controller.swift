@@ -84,6 +84,8 @@ package actor Controller {
     /// Since when (CLOCK_BOOTTIME) a sign of life under our identity comes from elsewhere; and why this agent stays refused until it ends.
     var doubleSince: Double?
     var doubled: AgentError?
+    /// The view is the store's, and not only the replica's.
+    var isHeardView = false
     /// When the store was last heard of: seconds since 1970.
     package internal(set) var lastHeard: Int?
 

@@ -2,7 +2,7 @@
 ///
 /// The engine tells it of one container at a time, and while it starts that container it does not answer, for as long as our own driver's answer takes: so
 /// nothing waits for it. Each container that is new on a network is asked about by a task of its own, which leaves what it learns with the controller.
-import Docker
+package import Docker
 package import Fabric
 import Logging
 
@@ -32,7 +32,7 @@ extension EngineSync {
 
 extension ContainerNames {
     /// nil when the container is not on that network, or no more.
-    init?(_ container: EngineContainer, endpoint: EndpointID) {
+    package init?(_ container: EngineContainer, endpoint: EndpointID) {
         guard let attachment = container.attachments.values.first(where: { $0.endpointID == endpoint.description }) else { return nil }
         let known: Set<String> = [container.name, container.hostname, String(container.id.prefix(12))]
         var seen: Set<String> = []

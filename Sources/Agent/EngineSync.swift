@@ -31,6 +31,8 @@ package final class EngineSync: Sendable {
         var copies: Set<String> = []
         /// Containers whose names are being asked for, and those whose are known, by endpoint.
         var asking: Set<String> = []
+        /// Others wait for their turn.
+        var isWaiting = false
         var described: [EndpointID: EngineNetworkEndpoint] = [:]
     }
 
@@ -74,18 +76,24 @@ package final class EngineSync: Sendable {
     /// False when they are known, are being asked for, or too many questions are under way.
     func beginDescribing(_ id: EndpointID, _ endpoint: EngineNetworkEndpoint, limit: Int) -> Bool {
         state.withLock { state in
-            guard state.described[id] != endpoint, state.asking.count < limit else { return false }
+            guard state.described[id] != endpoint else { return false }
+            guard state.asking.count < limit else {
+                state.isWaiting = true
+                return false
+            }
             return state.asking.insert(id.description).inserted
         }
     }
     /// - Parameter endpoint: of which the names are known now.
     func endDescribing(_ id: EndpointID, _ endpoint: EngineNetworkEndpoint?) {
-        let wasFull = state.withLock { state in
-            defer { state.asking.remove(id.description) }
+        let isNext = state.withLock { state in
+            state.asking.remove(id.description)
             if let endpoint { state.described[id] = endpoint }
-            return state.asking.count > 1
+            guard state.isWaiting, state.asking.isEmpty else { return false }
+            state.isWaiting = false
+            return true
         }
-        if wasFull { waker.yield() }
+        if isNext { waker.yield() }
     }
 
     // MARK: What wakes it

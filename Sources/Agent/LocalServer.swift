@@ -4,6 +4,7 @@ import Fabric
 import HTTP
 import Kernel
 import LocalAPI
+import NameService
 import Store
 import Telemetry
 
@@ -12,6 +13,7 @@ struct LocalServer: Sendable {
     let kernel: LinuxKernel
     let engine: EngineSync?
     let metrics: AgentMetrics
+    let names: NameService
     let keys: PeerKeys
     let access: StoreAccess
     let moving: StoreMoving
@@ -110,6 +112,7 @@ struct LocalServer: Sendable {
     }
 
     private func exposition() async -> HTTPResponse {
+        metrics.lookedUp(here: await names.answered, docker: await names.forwarded)
         for namespace in await controller.namespaces() {
             if let counters = try? await kernel.counters(namespace) { metrics.dropped(namespace, counters) }
         }

@@ -49,21 +49,35 @@ struct NameKeeper: Sendable {
                 let wanted = book.look(\.sandboxes)
                 for path in await service.served where !wanted.contains(path) { await release(path) }
                 awaited = awaited.filter { wanted.contains($0.key) }
+                var ready: [String] = []
                 for path in wanted {
                     let isThere = NamespaceFile.isMounted(path)
                     if await service.serves(path) {
                         if !isThere { await service.end(path) }
                     } else if isThere {
                         awaited[path] = nil
-                        await serve(path)
+                        ready.append(path)
                     } else if awaited[path] == nil {
                         awaited[path] = .now
                     }
                 }
+                await serve(ready)
                 let isSoon = awaited.values.contains { .now - $0 < Self.patience }
                 guard isSoon, !Task.isCancelled else { break }
                 try? await Task.sleep(for: Self.look)
             } while true
+        }
+    }
+
+    /// At an agent's start there may be hundreds.
+    private static let atOnce = 8
+
+    private func serve(_ paths: [String]) async {
+        await withTaskGroup(of: Void.self) { group in
+            for (index, path) in paths.enumerated() {
+                if index >= Self.atOnce { await group.next() }
+                group.addTask { await serve(path) }
+            }
         }
     }
 

@@ -85,6 +85,10 @@ struct RunningAgent: Sendable {
             replica: try Replica(path: files.path("replica.db"), log: log),
             reconciler: reconciler, log: log,
             hostRoutes: { (try? HostNetwork.read()).map(Underlay.foreignRoutes) ?? [] })
+        // Before anything is waited for: containers that live on ask already. What fails from here on ends the process, and this with it.
+        let names = try NameService(controller.names, log: output.logger("names"))
+        let nameKeeper = NameKeeper(controller, names, log: output.logger("names"))
+        let naming = Task { await nameKeeper.run() }
         if membership.isFounding == true {
             do { try await access.found(beginning, settings: settings) } catch let error as AgentError {
                 try beginning.founded(table, files, false)
@@ -95,9 +99,6 @@ struct RunningAgent: Sendable {
             try await access.found(beginning, settings: settings)
         }
         if membership.storeNode == nil { access.locator?.expect(await controller.view.cluster?.storeNode) }
-        // Before anything is waited for: containers that live on ask already.
-        let names = try NameService(controller.names, log: output.logger("names"))
-        let nameKeeper = NameKeeper(controller, names, log: output.logger("names"))
         let succession = Succession(
             cluster: membership.cluster, controller: controller, keys: keys, table: table, configuration: configuration, log: output.logger("store"),
             restart: restart)
@@ -118,7 +119,7 @@ struct RunningAgent: Sendable {
         }
         do {
             let local = LocalServer(
-                controller: controller, kernel: kernel, engine: engine, metrics: metrics, keys: keys,
+                controller: controller, kernel: kernel, engine: engine, metrics: metrics, names: names, keys: keys,
                 access: access,
                 moving: StoreMoving(
                     access: access, succession: succession, files: files, listener: listener, lifetime: Int(configuration.certificateLifetime.components.seconds),
@@ -169,7 +170,7 @@ struct RunningAgent: Sendable {
         hostChanged.yield()
         let (goodbye, said) = AsyncStream.makeStream(of: Void.self)
         var tasks = [
-            Task { await nameKeeper.run() },
+            naming,
             Task { await reconciler.run(controller) },
             Task { await controller.follow() },
             Task {

@@ -40,11 +40,12 @@ extension EngineContainer {
         name = full.hasPrefix("/") ? String(full.dropFirst()) : full
         hostname = try fields.reader("Config").text("Hostname")
         attachments = [:]
-        for (network, entry) in try fields.reader("NetworkSettings").readerMap("Networks") {
+        let settings = try fields.reader("NetworkSettings")
+        for (network, entry) in try settings.readerMap("Networks") {
             attachments[network] = Attachment(
                 endpointID: try entry.text("EndpointID"), aliases: try entry.texts("Aliases"), dnsNames: try entry.texts("DNSNames"))
         }
-        // What was asked for: a container whose port another network publishes has it all the same.
-        ports = try fields.reader("HostConfig").keys("PortBindings").sorted()
+        // Those that were named, and all that are (`-P`); one that is only exposed has null there.
+        ports = Set(try fields.reader("HostConfig").keys("PortBindings") + settings.keys("Ports")).sorted()
     }
 }

@@ -126,9 +126,9 @@ struct FieldReader {
         return result
     }
 
-    /// The names in an object, whatever their values are.
+    /// The names in an object that have a value, whatever that is.
     func keys(_ name: String) throws(DockerError) -> [String] {
-        let keys = Array(try map(name).keys)
+        let keys = try map(name).filter { $0.value != .null }.map(\.key)
         for key in keys { try checkLength(key, "a name in \(name)") }
         return keys
     }

@@ -109,7 +109,12 @@ extension DNSMessage {
         message.wantsRecursion = .random(using: &random)
         message.offersRecursion = .random(using: &random)
         message.spare = .random(in: 0...7, using: &random)
-        func some<Value>(_ make: (inout SeededRandom) -> Value) -> [Value] { (0..<Int.random(in: 0...3, using: &random)).map { _ in make(&random) } }
+        func some<Value>(_ make: (inout SeededRandom) -> Value) -> [Value] {
+            let count = Int.random(in: 0...3, using: &random)
+            var values: [Value] = []
+            for _ in 0..<count { values.append(make(&random)) }
+            return values
+        }
         message.questions = some { DNSQuestion(DNSName.random(&$0), DNSType(.random(in: 0...300, using: &$0)), kind: .random(in: 0...3, using: &$0)) }
         message.answers = some { DNSRecord.random(&$0) }
         message.authorities = some { DNSRecord.random(&$0) }
@@ -120,9 +125,13 @@ extension DNSMessage {
 
 extension DNSName {
     static func random(_ random: inout SeededRandom) -> DNSName {
-        let labels = (0..<Int.random(in: 0...4, using: &random)).map { _ in
-            // Few letters, so that ends of names come again.
-            (0..<Int.random(in: 1...3, using: &random)).map { _ in [UInt8(ascii: "a"), UInt8(ascii: "B"), UInt8(ascii: "."), 0, 200].randomElement(using: &random) ?? 0 }
+        // Few letters, so that ends of names come again.
+        let letters: [UInt8] = [0x61, 0x42, 0x2e, 0, 200]
+        var labels: [[UInt8]] = []
+        for _ in 0..<Int.random(in: 0...4, using: &random) {
+            var label: [UInt8] = []
+            for _ in 0..<Int.random(in: 1...3, using: &random) { label.append(letters[Int.random(in: 0..<5, using: &random)]) }
+            labels.append(label)
         }
         return DNSName(labels: labels) ?? .root
     }
@@ -140,7 +149,7 @@ extension DNSRecord {
         case 3:
             .authority(
                 primary: DNSName.random(&random), mailbox: DNSName.random(&random), serial: 1, refresh: 2, retry: 3, expire: 4, minimum: 5)
-        default: .other([DNSType(16), DNSType(99)].randomElement(using: &random) ?? .any, (0..<Int.random(in: 0...9, using: &random)).map { UInt8($0) })
+        default: .other(DNSType(.random(using: &random) ? 16 : 99), Array(0..<UInt8.random(in: 0...9, using: &random)))
         }
         return DNSRecord(name, ttl: ttl, data)
     }

@@ -63,7 +63,7 @@ struct NameTableTests {
     @Test("all addresses of a name are told, another one first each time")
     func rotation() throws {
         let table = Self.table((1...3).map { Self.endpoint("c\($0)", ["10.32.0.\($0)"], node: $0 == 1 ? Self.other : Self.third, ContainerNames(container: "c\($0)", aliases: ["web"])) })
-        let answers = try (0..<3).map { try #require(try Self.ask(table, "web", rotation: $0)) }
+        let answers = try (0..<3).map { try Self.ask(table, "web", rotation: $0) ?? [] }
         #expect(answers.map(\.first) == ["10.32.0.1", "10.32.0.2", "10.32.0.3"])
         for answer in answers { #expect(answer.sorted() == ["10.32.0.1", "10.32.0.2", "10.32.0.3"]) }
     }
@@ -71,7 +71,8 @@ struct NameTableTests {
     @Test("a known name without an address of that family, or a record of that type, is answered with nothing and for how long", arguments: [DNSType.aaaa, DNSType(15), .srv])
     func nothing(type: DNSType) throws {
         let table = Self.table([Self.endpoint("web", ["10.32.0.2"])])
-        let answer = try #require(table.answer(DNSQuestion(try #require(DNSName("web")), type), asking: [Self.shop], rotation: 0))
+        let name = try #require(DNSName("web"))
+        let answer = try #require(table.answer(DNSQuestion(name, type), asking: [Self.shop], rotation: 0))
         #expect(answer.answers == [] && answer.authorities.map(\.type) == [.soa])
     }
 
@@ -84,7 +85,8 @@ struct NameTableTests {
         #expect(try Self.ask(table, "1.0.33.10.in-addr.arpa", .ptr) == nil)
         #expect(try Self.ask(table, "safe", in: [Self.shop, Self.bank]) == ["10.33.0.1"])
         #expect(try Self.ask(table, "web", in: []) == nil)
-        #expect(table.answer(DNSQuestion(try #require(DNSName("web")), .a, kind: 3), asking: [Self.shop], rotation: 0) == nil)
+        let name = try #require(DNSName("web"))
+        #expect(table.answer(DNSQuestion(name, .a, kind: 3), asking: [Self.shop], rotation: 0) == nil)
     }
 
     @Test("the first of the asker's networks that knows a name answers")
@@ -108,7 +110,8 @@ struct NameTableTests {
     @Test("a published port is a service, with the addresses beside")
     func services() throws {
         let table = Self.table([Self.web])
-        let answer = try #require(table.answer(DNSQuestion(try #require(DNSName("_80._TCP.www")), .srv), asking: [Self.shop], rotation: 0))
+        let name = try #require(DNSName("_80._TCP.www"))
+        let answer = try #require(table.answer(DNSQuestion(name, .srv), asking: [Self.shop], rotation: 0))
         #expect(answer.answers.map { "\($0.data)" } == ["0 1 80 Web.shop"])
         #expect(answer.additionals.map { "\($0.name) \($0.data)" } == ["Web.shop 10.32.0.2", "Web.shop fd00::2"])
         #expect(try Self.ask(table, "_81._tcp.www", .srv) == nil)
@@ -141,8 +144,8 @@ struct NameTableTests {
         var endpoint = LocalEndpoint(id: EndpointID("e"), network: Self.shop, addresses: [IPAddress(v4: 0x0a20_0008)], mac: .local(1), created: 0)
         endpoint.name = "new"
         endpoint.sandbox = "/s"
-        #expect(table.set(local: [endpoint.id: endpoint]))
-        #expect(!table.set(local: [endpoint.id: endpoint]))
+        let changes = [table.set(local: [endpoint.id: endpoint]), table.set(local: [endpoint.id: endpoint])]
+        #expect(changes == [true, false])
         #expect(try Self.ask(table, "new") == ["10.32.0.8"])
         #expect(table.networks(of: "/s") == [Self.shop] && table.sandboxes == ["/s"])
         table.replace(ClusterView(), isHeard: true)
@@ -174,7 +177,7 @@ struct NameTableTests {
             table.set(.endpoint(network, id, object))
             var fresh = NameTable(me: Self.me)
             fresh.replace(view, isHeard: true)
-            for name in names.dropFirst(0) + ["x.a", "a.shop", "c0", "1.0.32.10.in-addr.arpa"] {
+            for name in names + ["x.a", "a.shop", "c0", "1.0.32.10.in-addr.arpa"] {
                 let type: DNSType = name.hasSuffix("arpa") ? .ptr : .a
                 let all = [Self.shop, Self.bank]
                 #expect(try Self.ask(table, name, type, in: all)?.sorted() == Self.ask(fresh, name, type, in: all)?.sorted(), "seed \(seed), \(name)")

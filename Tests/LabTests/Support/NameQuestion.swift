@@ -5,8 +5,11 @@ import TestKit
 import Testing
 
 extension Container {
-    /// Asks the container's resolver (127.0.0.11) once, and waits a second for its answer; nil when there is none.
-    func ask(_ name: String, _ type: DNSType = .a, overTCP: Bool = false, size: UInt16? = nil) throws -> DNSMessage? {
+    /// Asks the container's resolver (127.0.0.11) once; nil when there is no answer in that time.
+    /// - Parameter patience: seconds, all of which pass.
+    func ask(
+        _ name: String, _ type: DNSType = .a, overTCP: Bool = false, size: UInt16? = nil, patience: Double = 0.5
+    ) throws -> DNSMessage? {
         var question = DNSMessage(id: .random(in: .min ... .max))
         question.wantsRecursion = true
         question.questions = [DNSQuestion(try #require(DNSName(name)), type)]
@@ -16,7 +19,7 @@ extension Container {
         let digits = bytes.map { "\\x" + ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
         // Socat's end of a datagram is a time without one; the shell's printf writes the bytes.
         let target = overTCP ? "TCP:127.0.0.11:53" : "UDP:127.0.0.11:53"
-        let script = "printf '\(digits)' | socat -b 65536 -t 1 - \(target) 2>/dev/null | head -c \(overTCP ? 65_536 : 65_535) | od -An -v -tx1"
+        let script = "printf '\(digits)' | socat -b 65536 -t \(patience) - \(target) 2>/dev/null | head -c \(overTCP ? 65_536 : 65_535) | od -An -v -tx1"
         let output = try host.lab.attempt(["docker", "\(host)", "exec", self.name, "sh", "-c", script]).output
         var answer = output.split(whereSeparator: \.isWhitespace).compactMap { UInt8($0, radix: 16) }
         if overTCP { answer.removeFirst(min(2, answer.count)) }
