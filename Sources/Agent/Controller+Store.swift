@@ -66,6 +66,11 @@ extension Controller {
                 .storeRefused, operation, cause: "it is another cluster's (\(cluster.cluster)), this node belongs to \(expectedCluster)",
                 remedy: "put the right store back; to leave the old cluster, run 'tulle reset' and join the other one")
         }
+        guard (viewEpoch...NewStore.mostEpoch).contains(cluster.epoch) else {
+            throw AgentError(
+                .storeRefused, operation, cause: "it is of epoch \(cluster.epoch), and the cluster has gone on to epoch \(viewEpoch) in another store",
+                remedy: "bring that one back; or, if it is lost, run 'tulle store promote' (or 'tulle store import' with a later backup), so that what the nodes hold is kept")
+        }
         if let present = try await store.list(prefix: StoreKey.cluster).entries.first(where: { $0.key == StoreKey.cluster }),
             let reason = Self.newness(of: present)
         {
@@ -109,6 +114,7 @@ extension Controller {
         guard identity.epoch >= viewEpoch else {
             return refuse("the store is of epoch \(identity.epoch), which another one replaced (epoch \(viewEpoch))")
         }
+        guard identity.epoch <= NewStore.mostEpoch else { return refuse("the store says that it is of epoch \(identity.epoch), which is none") }
         if let object = snapshot.entries.first(where: { $0.key == StoreKey.cluster }), let reason = Self.newness(of: object) { return refuse(reason) }
         if identity.epoch > viewEpoch, view.cluster != nil || !local.allocations.isEmpty {
             guard snapshot.entries.contains(where: { $0.key == StoreKey.cluster }) else { return refuse("the store is empty") }
@@ -228,11 +234,14 @@ extension Controller {
         view = ClusterView()
         setProblems(under: Self.objectTopic, [:])
         unreadable = []
+        clusterModified = nil
         for entry in snapshot.entries {
+            if entry.key == StoreKey.cluster { clusterModified = entry.modified }
             if let object = read(entry.key, entry.value) { _ = view.set(object) }
         }
         tellAll(aliveBefore: before)
         viewRevision = snapshot.revision
+        concerns &+= 1
         // An accepted store may stand at an older revision than what was written to the one before.
         published = min(published, viewRevision)
         replica.write(snapshot, epoch: viewEpoch)
@@ -244,9 +253,10 @@ extension Controller {
         for change in changes {
             switch change {
             case .put(let entry):
-                if let object = read(entry.key, entry.value) { take(object, &scopes) }
+                if entry.key == StoreKey.cluster { clusterModified = entry.modified }
+                if let object = read(entry.key, entry.value) { scopes.insert(take(object)) }
             case .delete(let key, _):
-                if let object = read(key, nil) { take(object, &scopes) }
+                if let object = read(key, nil) { scopes.insert(take(object)) }
             }
         }
         viewRevision = max(viewRevision, revision)
@@ -254,9 +264,10 @@ extension Controller {
         await viewApplied(scopes)
     }
 
-    private func take(_ object: ClusterView.Object, _ scopes: inout Set<ClusterView.Scope>) {
-        scopes.insert(view.set(object))
+    private func take(_ object: ClusterView.Object) -> ClusterView.Scope {
+        if isConcerned(by: object) { concerns &+= 1 }
         tell(object)
+        return view.set(object)
     }
 
     private func viewApplied(_ scopes: Set<ClusterView.Scope>) async {
@@ -322,7 +333,7 @@ extension Controller {
         }
     }
 
-    /// Commits and waits until the view shows it; nil when a condition failed. In a store that was emptied under way nothing is done.
+    /// Commits and waits until the view shows it; nil when a condition failed. In a store that was emptied or replaced under way nothing is done.
     func commit(_ transaction: StoreTransaction, _ operation: String) async throws -> Revision? {
         let epoch = viewEpoch
         try await requireStore(operation)
@@ -330,7 +341,7 @@ extension Controller {
         guard viewEpoch == epoch else { return nil }
         do {
             let seen = viewRevision
-            switch try await store.commit(transaction.inCluster) {
+            switch try await store.commit(inView(transaction)) {
             case .committed(let revision):
                 // Another store, or an older one, was put in its place, and the watch has yet to notice: what it says counts for nothing.
                 guard revision >= seen else {
@@ -340,11 +351,24 @@ extension Controller {
                 }
                 try await reach(revision)
                 return revision
+            case .conflict(.unchanged(key: StoreKey.cluster, since: _)), .conflict(.exists(key: StoreKey.cluster)):
+                throw AgentError(
+                    .storeAway, operation, cause: "the cluster's object in the store has just changed: the store was emptied or replaced, or a setting was made",
+                    remedy: "try again in a moment; see 'tulle status'")
             case .conflict: return nil
             }
         } catch let error as StoreError {
             throw AgentError(.storeAway, operation, cause: "\(error)", remedy: "see 'tulle status'")
         }
+    }
+
+    /// Only in the store that the view is of: each epoch begins with a cluster's object at a revision that no former one had. Whoever replaces the store
+    /// in place, while this node's watch has yet to notice, is not written to by what was decided before. When the object changed in
+    /// this epoch, as it seldom does, the writer reads again.
+    func inView(_ transaction: StoreTransaction) -> StoreTransaction {
+        guard let clusterModified else { return transaction.inCluster }
+        return StoreTransaction(
+            conditions: transaction.conditions + [.unchanged(key: StoreKey.cluster, since: clusterModified)], operations: transaction.operations)
     }
 
     /// Reads an object from the store itself, changes it and writes it back if nobody else did in between.

@@ -52,6 +52,8 @@ package actor Controller {
     package internal(set) var viewRevision = Revision.zero
     /// Of the store that the view is of. It only grows: a store of a lower one was replaced.
     package internal(set) var viewEpoch: UInt64 = 1
+    /// Of the cluster's object in the store, as this agent read it there; nil: not yet.
+    var clusterModified: Revision?
     /// The store has a new epoch, and what this node holds is being brought into it.
     var isBringing = false
     /// By which this node's certificate is, as a fingerprint.
@@ -89,6 +91,8 @@ package actor Controller {
     /// When the store was last heard of: seconds since 1970.
     package internal(set) var lastHeard: Int?
 
+    /// Counts the changes of the view that may give this node something to write (`Publisher`).
+    var concerns: UInt64 = 0
     /// Waiters for the view to reach a revision, or for any other change.
     var viewWaiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
     var nextWaiter: UInt64 = 0
@@ -169,6 +173,10 @@ package actor Controller {
         viewRevision = try replica.load(into: &view)
         viewEpoch = try replica.epoch()
         if viewEpoch > 1 { self.me.epoch = viewEpoch }
+        // The engine may be between two calls to the agent before this one.
+        for (network, allocations) in local.allocations {
+            for (address, allocation) in allocations where allocation.isInHand { giving.insert(AddressKey(network: network, address: address)) }
+        }
         if let gone = local.removed {
             _ = view.set(.node(identity.node, gone))
             problems["removed"] = "\(Self.removedError("take part in the cluster"))"

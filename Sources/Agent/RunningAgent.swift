@@ -40,12 +40,15 @@ struct RunningAgent: Sendable {
         try underlay.remember(in: table)
         let advertised = PeerListener.advertised(configuration.listen, underlay: underlay.address)
         let beginning = try await Beginning(configuration, table: table, files: files)
-        let (node, membership, invitation) = (beginning.node, beginning.membership, beginning.invitation)
+        let (node, invitation) = (beginning.node, beginning.invitation)
+        var membership = beginning.membership
         if invitation == nil, let join = configuration.join {
             log.notice("this node belongs to cluster \(membership.cluster) already; --join \(join) is ignored")
         }
         let keys = PeerKeys(beginning.credentials?.contexts(membership.cluster), token: try membership.secret)
-        let access = try await StoreAccess.open(membership, configuration, keys: keys, table: table, files: files, log: output.logger("store"))
+        let replica = try Replica(path: files.path("replica.db"), log: log)
+        let access = try await StoreAccess.open(
+            &membership, configuration, keys: keys, table: table, files: files, replica: replica, me: node, log: output.logger("store"))
 
         let metrics = AgentMetrics()
         let limiter = RepeatLimiter(interval: .seconds(10))
@@ -82,8 +85,7 @@ struct RunningAgent: Sendable {
                 forgetAfter: Int(configuration.forgetAfter.components.seconds),
                 scopeIsGlobal: configuration.scope == .global),
             cluster: membership.cluster, store: access.store, table: table,
-            replica: try Replica(path: files.path("replica.db"), log: log),
-            reconciler: reconciler, log: log,
+            replica: replica, reconciler: reconciler, log: log,
             hostRoutes: { (try? HostNetwork.read()).map(Underlay.foreignRoutes) ?? [] })
         // Before anything is waited for: containers that live on ask already. What fails from here on ends the process, and this with it.
         let names = try NameService(controller.names, log: output.logger("names"))
