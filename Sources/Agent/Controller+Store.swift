@@ -211,6 +211,9 @@ extension Controller {
 
     private func replaceView(with snapshot: StoreSnapshot) async {
         // Nobody sees it half filled: nothing is awaited until it is whole.
+        // At the start nobody's sign is known, and all count.
+        let before = isHeardView ? view.alive : Set(view.nodes.keys)
+        isHeardView = true
         view = ClusterView()
         setProblems(under: Self.objectTopic, [:])
         unreadable = []
@@ -219,6 +222,7 @@ extension Controller {
             if entry.key == StoreKey.cluster { clusterModified = entry.modified }
             if let object = read(entry.key, entry.value) { _ = view.set(object) }
         }
+        tellAll(aliveBefore: before)
         viewRevision = snapshot.revision
         concerns &+= 1
         // An accepted store may stand at an older revision than what was written to the one before.
@@ -233,9 +237,9 @@ extension Controller {
             switch change {
             case .put(let entry):
                 if entry.key == StoreKey.cluster { clusterModified = entry.modified }
-                if let object = read(entry.key, entry.value) { scopes.insert(take(object)) }
+                if let object = read(entry.key, entry.value) { take(object, &scopes) }
             case .delete(let key, _):
-                if let object = read(key, nil) { scopes.insert(take(object)) }
+                if let object = read(key, nil) { take(object, &scopes) }
             }
         }
         viewRevision = max(viewRevision, revision)
@@ -243,9 +247,10 @@ extension Controller {
         await viewApplied(scopes)
     }
 
-    private func take(_ object: ClusterView.Object) -> ClusterView.Scope {
+    private func take(_ object: ClusterView.Object, _ scopes: inout Set<ClusterView.Scope>) {
         if isConcerned(by: object) { concerns &+= 1 }
-        return view.set(object)
+        scopes.insert(view.set(object))
+        tell(object)
     }
 
     private func viewApplied(_ scopes: Set<ClusterView.Scope>) async {

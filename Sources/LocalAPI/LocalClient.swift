@@ -20,6 +20,8 @@ package struct LocalClient: Sendable {
     package func networks() async throws(LocalError) -> [NetworkReport] { try await get(.networks) }
     package func endpoints() async throws(LocalError) -> [EndpointReport] { try await get(.endpoints) }
     package func nodes() async throws(LocalError) -> [NodeReport] { try await get(.nodes) }
+    package func names() async throws(LocalError) -> [NameReport] { try await get(.names) }
+    package func ask(_ question: NameQuestion) async throws(LocalError) -> NameAnswerReport { try await get(.namesAsk, question) }
     package func plan() async throws(LocalError) -> [PlanReport] { try await get(.plan) }
     package func token() async throws(LocalError) -> TokenReport { try await get(.token) }
     package func createToken(_ request: TokenRequest) async throws(LocalError) -> NewTokenReport { try await get(.tokenCreate, request) }

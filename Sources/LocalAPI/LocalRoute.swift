@@ -14,6 +14,10 @@ package struct LocalRoute: Hashable, Sendable {
     package static let endpoints = LocalRoute(method: "GET", path: "/v1/endpoints")
     /// Answers `[NodeReport]`.
     package static let nodes = LocalRoute(method: "GET", path: "/v1/nodes")
+    /// Answers `[NameReport]`, those of all nodes.
+    package static let names = LocalRoute(method: "GET", path: "/v1/names")
+    /// Takes a `NameQuestion`, answers a `NameAnswerReport`.
+    package static let namesAsk = LocalRoute(method: "POST", path: "/v1/names/ask")
     /// Answers `[PlanReport]`: what the reconcile loop would change now.
     package static let plan = LocalRoute(method: "GET", path: "/v1/plan")
     /// Answers a `TokenReport`.
@@ -42,7 +46,7 @@ package struct LocalRoute: Hashable, Sendable {
     package static let metrics = LocalRoute(method: "GET", path: "/metrics")
 
     package static let all = [
-        status, networks, endpoints, nodes, plan, token, tokenCreate, tokens, tokenRevoke, nodeRemove, authorityTake, storeAccept, storePromote, storeMigrate,
+        status, networks, endpoints, nodes, names, namesAsk, plan, token, tokenCreate, tokens, tokenRevoke, nodeRemove, authorityTake, storeAccept, storePromote, storeMigrate,
         storeExport, storeImport, metrics,
     ]
 
