@@ -10,7 +10,7 @@ extension Controller {
     package func publish() async {
         while !Task.isCancelled {
             // Taken before the comparison, so that what changes meanwhile is compared again.
-            let (seen, endpoints) = (viewRevision, local.endpoints)
+            let (seen, endpoints, listened) = (viewRevision, local.endpoints, listened)
             if isStoreReachable, distrust == nil, !isBringing, isRegistered, viewRevision >= published {
                 do {
                     let operations = try publications(over: try await changedEndpoints())
@@ -33,7 +33,7 @@ extension Controller {
                 }
             }
             try? await Task.sleep(for: .milliseconds(100))
-            _ = await wait(within: .seconds(10)) { $0.viewRevision != seen || $0.local.endpoints != endpoints }
+            _ = await wait(within: .seconds(10)) { $0.viewRevision != seen || $0.local.endpoints != endpoints || $0.listened != listened }
         }
     }
 
@@ -129,6 +129,7 @@ extension Controller {
                 operations.append(.delete(key: StoreKey.endpoint(network, endpoint.id)))
             }
         }
+        operations += try groupPublications()
         for (network, addresses) in view.addresses {
             for (address, object) in addresses where object.node == me.id && local.allocations[network]?[address] == nil {
                 // Ours by the store and unknown here: a grant that is being taken has its request still open.
