@@ -8,7 +8,7 @@ import Netlink
 extension LinuxKernel {
     func createBridge(_ message: LinkMessage, _ bridge: Bridge, _ namespace: Namespace, _ operation: String) throws(KernelError) {
         var message = message
-        var data = BridgeData(bridge)
+        var data = BridgeData(bridge, over: Bridge())
         // Otherwise each row for a MAC is made twice: once for the VLAN that a port gets by itself.
         data.portVLAN = 0
         message.kind = .bridge(data)
@@ -18,7 +18,8 @@ extension LinuxKernel {
     /// The mirror is up to date.
     func setBridge(_ name: String, _ bridge: Bridge, _ namespace: Namespace) throws(KernelError) {
         let operation = "set up bridge \(name) of \(namespace.id)"
-        let message = LinkMessage(index: try index(of: name, namespace, operation), kind: .bridge(BridgeData(bridge)))
+        let present = namespace.mirror.state.links[name]?.bridge ?? Bridge()
+        let message = LinkMessage(index: try index(of: name, namespace, operation), kind: .bridge(BridgeData(bridge, over: present)))
         try namespace.route.request(operation, type: RTM_NEWLINK) { message.write(to: &$0) }
     }
 

@@ -100,9 +100,11 @@ extension Bridge {
 }
 
 extension BridgeData {
-    init(_ bridge: Bridge) {
+    /// A kernel without VLANs for bridges refuses to turn off what it has not.
+    init(_ bridge: Bridge, over present: Bridge) {
         self.init(
-            hasSpanningTree: bridge.hasSpanningTree, filtersVLANs: bridge.filtersVLANs, snoops: bridge.snoops, queries: bridge.queries,
+            hasSpanningTree: bridge.hasSpanningTree, filtersVLANs: bridge.filtersVLANs == present.filtersVLANs ? nil : bridge.filtersVLANs,
+            snoops: bridge.snoops, queries: bridge.queries,
             asksFromOwnAddress: bridge.asksFromOwnAddress)
     }
 }
