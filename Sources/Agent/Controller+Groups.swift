@@ -20,14 +20,29 @@ extension Controller {
         viewChanged()
     }
 
-    /// What the store must be told of this node's listeners.
-    func groupPublications() throws -> [StoreOperation] {
-        var operations: [StoreOperation] = []
+    /// What this node's listeners are, by the store's key; of none there is no object.
+    private var groups: [String: GroupsObject] {
+        var objects: [String: GroupsObject] = [:]
         for (id, groups) in listened where !groups.isEmpty && view.networks[id]?.isSwitched == true {
-            let object = GroupsObject(network: id, node: me.id, listened: groups)
-            let key = StoreKey.groups(id, me.id)
-            guard view.groups[id]?[me.id] != object, !isUnreadable(key) else { continue }
-            operations.append(.put(key: key, value: try StoredJSON.encode(object), lease: nil))
+            objects[StoreKey.groups(id, me.id)] = GroupsObject(network: id, node: me.id, listened: groups)
+        }
+        return objects
+    }
+
+    /// Keys whose objects are there and say something else.
+    var changedGroups: [String] {
+        groups.filter { key, object in view.groups[object.network]?[me.id].map { $0 != object } ?? false }.map(\.key)
+    }
+
+    /// What the store must be told of this node's listeners.
+    ///
+    /// - Parameter entries: the changed ones as they were read a moment ago.
+    func groupPublications(over entries: [String: StoreEntry]) throws -> [StoreOperation] {
+        var operations: [StoreOperation] = []
+        for (key, object) in groups where view.groups[object.network]?[me.id] != object && !isUnreadable(key) {
+            // It changed while others were read: the next look has it.
+            guard view.groups[object.network]?[me.id] == nil || entries[key] != nil else { continue }
+            operations.append(.put(key: key, value: try StoredJSON.encode(object, over: entries[key]), lease: nil))
         }
         for (id, nodes) in view.groups where nodes[me.id] != nil && (listened[id]?.isEmpty == true || local.endpoints(of: id).isEmpty) {
             operations.append(.delete(key: StoreKey.groups(id, me.id)))

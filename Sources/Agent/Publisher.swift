@@ -108,6 +108,7 @@ extension Controller {
             let key = StoreKey.endpoint(endpoint.network, endpoint.id)
             entries[key] = try await store.list(prefix: key).entries.first { $0.key == key }
         }
+        for key in changedGroups { entries[key] = try await store.list(prefix: key).entries.first { $0.key == key } }
         return entries
     }
 
@@ -129,7 +130,7 @@ extension Controller {
                 operations.append(.delete(key: StoreKey.endpoint(network, endpoint.id)))
             }
         }
-        operations += try groupPublications()
+        operations += try groupPublications(over: entries)
         for (network, addresses) in view.addresses {
             for (address, object) in addresses where object.node == me.id && local.allocations[network]?[address] == nil {
                 // Ours by the store and unknown here: a grant that is being taken has its request still open.
