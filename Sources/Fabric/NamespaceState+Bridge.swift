@@ -13,15 +13,19 @@ package struct Bridge: Hashable, Sendable {
     /// It asks who listens (`mcast_querier`), from its own address (`mcast_query_use_ifaddr`): without a question now and then all are forgotten.
     package var queries: Bool
     package var asksFromOwnAddress: Bool
+    /// Within how many hundredths of a second who listens must answer a question (`mcast_query_response_interval`). The bridge asks a port that came
+    /// up, for who joined before that was not heard; the kernel's own 10 s would be long for him.
+    package var answerTime: Int
     package var hasSpanningTree: Bool
     package var filtersVLANs: Bool
 
     package init(
-        snoops: Bool = true, queries: Bool = true, asksFromOwnAddress: Bool = true, hasSpanningTree: Bool = false, filtersVLANs: Bool = false
+        snoops: Bool = true, queries: Bool = true, asksFromOwnAddress: Bool = true, answerTime: Int = 100, hasSpanningTree: Bool = false, filtersVLANs: Bool = false
     ) {
         self.snoops = snoops
         self.queries = queries
         self.asksFromOwnAddress = asksFromOwnAddress
+        self.answerTime = answerTime
         self.hasSpanningTree = hasSpanningTree
         self.filtersVLANs = filtersVLANs
     }

@@ -63,6 +63,7 @@ extension Bridge {
     fileprivate var words: String {
         """
         mcast_snooping \(snoops ? 1 : 0) mcast_querier \(queries ? 1 : 0) mcast_query_use_ifaddr \(asksFromOwnAddress ? 1 : 0) \
+        mcast_query_response_interval \(answerTime) \
         stp_state \(hasSpanningTree ? 1 : 0) vlan_filtering \(filtersVLANs ? 1 : 0)
         """
     }

@@ -33,6 +33,7 @@ extension LinuxKernel {
             }
             failures.add(steps[owner], KernelError(answer, steps[owner].operation))
         }
+        try announce(steps.compactMap { if case .setStation(_, let mac, port: let port) = $0 { (mac, port) } else { nil } }, namespace)
     }
 
     /// A route of several next hops, or several routes of one key, cannot be replaced in one go: all of that key are removed, exactly

@@ -95,7 +95,7 @@ extension Bridge {
     init(_ data: BridgeData) {
         self.init(
             snoops: data.snoops ?? false, queries: data.queries ?? false, asksFromOwnAddress: data.asksFromOwnAddress ?? false,
-            hasSpanningTree: data.hasSpanningTree ?? false, filtersVLANs: data.filtersVLANs ?? false)
+            answerTime: Int(clamping: data.answerTime ?? 0), hasSpanningTree: data.hasSpanningTree ?? false, filtersVLANs: data.filtersVLANs ?? false)
     }
 }
 
@@ -105,6 +105,6 @@ extension BridgeData {
         self.init(
             hasSpanningTree: bridge.hasSpanningTree, filtersVLANs: bridge.filtersVLANs == present.filtersVLANs ? nil : bridge.filtersVLANs,
             snoops: bridge.snoops, queries: bridge.queries,
-            asksFromOwnAddress: bridge.asksFromOwnAddress)
+            asksFromOwnAddress: bridge.asksFromOwnAddress, answerTime: UInt64(clamping: bridge.answerTime))
     }
 }

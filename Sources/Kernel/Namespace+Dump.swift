@@ -58,8 +58,8 @@ extension Namespace {
     }
 
     /// Groups of bridges and VXLAN devices.
-    func dumpGroups(_ links: [LinkMessage]) throws(KernelError) -> [GroupMessage] {
-        guard mirror.scope == .network, links.hasBridge else { return [] }
+    func dumpGroups() throws(KernelError) -> [GroupMessage] {
+        guard mirror.scope == .network else { return [] }
         do throws(KernelError) {
             return try route.collect("list the multicast groups of \(id)", type: RTM_GETMDB) {
                 GroupMessage(index: 0, entries: []).write(to: &$0)

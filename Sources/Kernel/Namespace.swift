@@ -129,7 +129,7 @@ final class Namespace {
             if try drain() { isNews = true }
             let links = try dumpLinks()
             mirror.replace(
-                links: links, addresses: try dumpAddresses(), neighbors: try dumpNeighbors(links), groups: try dumpGroups(links),
+                links: links, addresses: try dumpAddresses(), neighbors: try dumpNeighbors(links), groups: try dumpGroups(),
                 routes: try dumpRoutes())
             if try drain() { isNews = true }
             if !mirror.needsReload { return isNews }

@@ -15,24 +15,28 @@ package struct BridgeData: Hashable, Sendable {
     package var snoops: Bool?
     package var queries: Bool?
     package var asksFromOwnAddress: Bool?
+    /// Hundredths of a second.
+    package var answerTime: UInt64?
     /// The VLAN that new ports get; 0 is none. Only written, and first: a row without a VLAN gets one for each that its port has.
     package var portVLAN: UInt16?
 
     package init(
         hasSpanningTree: Bool? = nil, filtersVLANs: Bool? = nil, snoops: Bool? = nil, queries: Bool? = nil, asksFromOwnAddress: Bool? = nil,
-        portVLAN: UInt16? = nil
+        answerTime: UInt64? = nil, portVLAN: UInt16? = nil
     ) {
         self.hasSpanningTree = hasSpanningTree
         self.filtersVLANs = filtersVLANs
         self.snoops = snoops
         self.queries = queries
         self.asksFromOwnAddress = asksFromOwnAddress
+        self.answerTime = answerTime
         self.portVLAN = portVLAN
     }
 
     func write(to writer: inout NetlinkWriter) {
         if let portVLAN { writer.attribute(IFLA_BR_VLAN_DEFAULT_PVID, portVLAN) }
         if let hasSpanningTree { writer.attribute(IFLA_BR_STP_STATE, UInt32(hasSpanningTree ? 1 : 0)) }
+        if let answerTime { writer.attribute(IFLA_BR_MCAST_QUERY_RESPONSE_INTVL, answerTime) }
         for (type, value) in [
             (IFLA_BR_VLAN_FILTERING, filtersVLANs), (IFLA_BR_MCAST_SNOOPING, snoops), (IFLA_BR_MCAST_QUERY_USE_IFADDR, asksFromOwnAddress),
             (IFLA_BR_MCAST_QUERIER, queries),
@@ -47,7 +51,8 @@ package struct BridgeData: Hashable, Sendable {
             filtersVLANs: try attributes[IFLA_BR_VLAN_FILTERING]?.value(UInt8.self) ?? 0 != 0,
             snoops: try attributes[IFLA_BR_MCAST_SNOOPING]?.value(UInt8.self) ?? 0 != 0,
             queries: try attributes[IFLA_BR_MCAST_QUERIER]?.value(UInt8.self) ?? 0 != 0,
-            asksFromOwnAddress: try attributes[IFLA_BR_MCAST_QUERY_USE_IFADDR]?.value(UInt8.self) ?? 0 != 0)
+            asksFromOwnAddress: try attributes[IFLA_BR_MCAST_QUERY_USE_IFADDR]?.value(UInt8.self) ?? 0 != 0,
+            answerTime: try attributes[IFLA_BR_MCAST_QUERY_RESPONSE_INTVL]?.value(UInt64.self))
     }
 }
 

@@ -41,7 +41,7 @@ package struct GroupMessage: Hashable, Sendable {
 
     /// As a request for one entry, or (without entries) for a dump of all.
     package func write(to writer: inout NetlinkWriter) {
-        writer.append(linux_port_message(family: UInt8(AF_BRIDGE), index: index))
+        writer.append(linux_port_message(family: UInt32(UInt8(AF_BRIDGE)).littleEndian, index: index))
         guard let entry = entries.first else { return }
         let bytes = entry.group.bytes + [UInt8](repeating: 0, count: 16 - entry.group.bytes.count)
         let halves = [bytes[..<8], bytes[8...]].map { $0.reversed().reduce(0) { $0 << 8 | UInt64($1) } }

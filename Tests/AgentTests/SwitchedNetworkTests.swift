@@ -17,7 +17,9 @@ import Testing
         let network = try #require(await nodes[1].controller.view.network(name: "seg"))
         #expect(network.isSwitched)
         let second = try await nodes[1].mirror(network)
-        let given = try await nodes[0].controller.requestAddress(try await nodes[0].pool(of: first), nil)
+        let (one, two) = (nodes[0], nodes[1])
+        let pool = try await one.pool(of: first)
+        let given = try await one.controller.requestAddress(pool, nil)
         #expect(given.length == 16)
         let request = EndpointRequest(dockerID: first, id: EndpointID("a"), addresses: [given.description], mac: "")
         let mac = try await nodes[0].controller.createEndpoint(request)
@@ -25,56 +27,58 @@ import Testing
         #expect(attachment.routes.isEmpty && attachment.gateways.count == 1)
         _ = try await nodes[1].run("b", on: second)
         let id = NamespaceID.network(network.id)
-        try await eventually { await nodes[1].kernel.observe(id, fresh: true)?.stations[mac] == "vxlan" }
+        try await eventually { await two.kernel.observe(id, fresh: true)?.stations[mac] == "vxlan" }
         let state = try #require(await nodes[1].kernel.observe(id, fresh: true))
         #expect(state.neighbors[NeighborKey(link: "br0", address: given.address)] == mac)
         #expect(state.floods.count == 1)
 
         // Docker's restart of a container: a new endpoint, here with another MAC.
         try await nodes[0].remove("a", on: first, address: given.address)
-        let again = try await nodes[0].controller.requestAddress(try await nodes[0].pool(of: first), given.address)
+        let again = try await one.controller.requestAddress(pool, given.address)
         _ = try await nodes[0].controller.createEndpoint(
             EndpointRequest(dockerID: first, id: EndpointID("a2"), addresses: [again.description], mac: "02:00:00:00:12:34"))
         _ = try await nodes[0].controller.join(EndpointID("a2"), sandbox: "/sandbox/a2", publishes: false)
         let new = try #require(MACAddress("02:00:00:00:12:34"))
+        let key = NeighborKey(link: "br0", address: given.address)
         try await eventually(within: .seconds(1)) {
-            let state = await nodes[1].kernel.observe(id, fresh: true)
-            return state?.stations[new] == "vxlan" && state?.stations[mac] == nil
-                && state?.neighbors[NeighborKey(link: "br0", address: given.address)] == new
+            guard let state = await two.kernel.observe(id, fresh: true) else { return false }
+            return state.stations[new] == "vxlan" && state.stations[mac] == nil && state.neighbors[key] == new
         }
         try await nodes[0].remove("a2", on: first, address: given.address)
-        try await eventually { await nodes[1].kernel.observe(id, fresh: true)?.floods.isEmpty == true }
+        try await eventually { await two.kernel.observe(id, fresh: true)?.floods.isEmpty == true }
         await cluster.end()
     }
 
     @Test("what a node's containers listen to is told to the others, once, and taken back; an agent that has just started takes nothing back")
     func groups() async throws {
-        let (cluster, nodes) = try await TestCluster.of(2)
+        var (cluster, nodes) = try await TestCluster.of(2)
         let first = try await nodes[0].createNetwork("seg", subnet: "10.32.0.0/16", options: Self.options)
         try await eventually { await nodes[1].controller.view.network(name: "seg") != nil }
         let network = try #require(await nodes[1].controller.view.network(name: "seg"))
         let second = try await nodes[1].mirror(network)
-        let address = try await nodes[0].run("a", on: first)
+        _ = try await nodes[0].run("a", on: first)
         _ = try await nodes[1].run("b", on: second)
         let id = NamespaceID.network(network.id), group = try #require(IPAddress("239.1.1.1"))
         await nodes[0].kernel.tamper(id) { $0.listened = [group] }
         await nodes[0].reconciler.mark(id, .kernel)
-        try await eventually { await nodes[1].kernel.observe(id, fresh: true)?.groups.map(\.group) == [group] }
+        let listener = nodes[1]
+        try await eventually { await listener.kernel.observe(id, fresh: true)?.groups.map(\.group) == [group] }
         let key = StoreKey.groups(network.id, await nodes[0].controller.me.id)
         let written = try await cluster.store.list(prefix: key).entries.first?.modified
         #expect(written != nil)
 
-        try await cluster.stop(nodes[0])
-        let again = try await cluster.start(1)
+        await cluster.stop(nodes[0])
+        nodes.removeFirst()
+        let again = try await cluster.startAgain(1)
         try await again.ready()
         try await eventually { await again.controller.listened[network.id] == [group] }
         #expect(try await cluster.store.list(prefix: key).entries.first?.modified == written)
 
         await again.kernel.tamper(id) { $0.listened = [] }
         await again.reconciler.mark(id, .kernel)
-        try await eventually { await nodes[1].kernel.observe(id, fresh: true)?.groups.isEmpty == true }
+        let other = nodes[0]
+        try await eventually { await other.kernel.observe(id, fresh: true)?.groups.isEmpty == true }
         try await eventually { try await cluster.store.list(prefix: key).entries.isEmpty }
-        _ = address
         await cluster.end()
     }
 

@@ -108,7 +108,7 @@ struct BridgeTests {
             #expect(port.contains(word), "\(word): \(port)")
         }
         let bridge = try host.ip("-d link show br0", in: id)
-        for word in ["stp_state 0", "mcast_snooping 1", "mcast_querier 1", "mcast_query_use_ifaddr 1"] { #expect(bridge.contains(word), "\(word): \(bridge)") }
+        for word in ["stp_state 0", "mcast_snooping 1", "mcast_querier 1", "mcast_query_use_ifaddr 1", "mcast_query_response_interval 100"] { #expect(bridge.contains(word), "\(word): \(bridge)") }
         let rows = try host.run(["bridge", "fdb"], in: id)
         for row in [
             "02:00:00:00:00:02 dev vxlan master br0 static", "02:00:00:00:00:09 dev ep1 master br0 static",
@@ -145,6 +145,34 @@ struct BridgeTests {
         let after = try await host.kernel.state(id, fresh: true)
         #expect(after.stations == wanted.stations && after.floods == wanted.floods && after.groups == wanted.groups)
         for (name, link) in wanted.links { #expect(after.links[name]?.port == link.port && after.links[name]?.bridge == link.bridge, "\(name)") }
+    }
+
+    @Test("a container that comes is announced to the others of the host, and not to itself")
+    func announcement() async throws {
+        var wanted = try wanted()
+        try await settle(host.kernel, wanted)
+        try host.ip("link set tl1 up")
+        try host.ip("address add 10.32.0.9/16 dev tl1")
+        try host.ip("neighbor replace 10.32.1.2 lladdr 02:00:00:00:00:66 dev tl1 nud stale")
+        let new = try mac("02:00:00:00:12:34"), remote = try address("10.32.1.2")
+        wanted.neighbors[NeighborKey(link: "br0", address: remote)] = new
+        wanted.stations[new] = "vxlan"
+        try await settle(host.kernel, wanted)
+        try await eventually("the cache has the new MAC") { try host.ip("neighbor show dev tl1").contains("10.32.1.2 lladdr 02:00:00:00:12:34") }
+    }
+
+    @Test("announcements have the bytes that the RFCs describe")
+    func announcementBytes() throws {
+        let mac = try mac("02:00:00:00:12:34")
+        let arp = Announcement.frame(try address("10.32.1.2"), mac)
+        #expect(arp.count == 42 && Array(arp[12..<22]) == [8, 6, 0, 1, 8, 0, 6, 4, 0, 1] && Array(arp[28..<32]) == [10, 32, 1, 2])
+        let frame = Announcement.frame(try address("fd00:32::9"), mac)
+        #expect(frame.count == 86 && Array(frame[..<6]) == [0x33, 0x33, 0, 0, 0, 1] && frame[54] == 136)
+        // With its checksum in place the sum over pseudo-header and message is all ones.
+        let words = Array(frame[22..<54]) + [0, 0, 0, 32, 0, 0, 0, 58] + Array(frame[54...])
+        var sum = stride(from: 0, to: words.count, by: 2).reduce(0) { $0 + Int(words[$1]) << 8 + Int(words[$1 + 1]) }
+        while sum > 0xffff { sum = sum & 0xffff + sum >> 16 }
+        #expect(sum == 0xffff)
     }
 
     @Test("who listens behind a port is heard, also by an agent that comes later, and forgotten with the port")

@@ -73,7 +73,7 @@ struct SwitchedTests {
     func suppression() async throws {
         let arp = try hosts.map { try Capture(on: $0, inTunnel(type: "0x0806")) }
         let discovery = try hosts.map { try Capture(on: $0, "udp port 7941 and udp[28:2] = 0x86dd and udp[36] = 58 and udp[70] >= 133 and udp[70] <= 137") }
-        for container in Segment.all { try container.sh("ip neighbor flush dev eth0") }
+        for container in Segment.all { try container.sh("/bin/ip neighbor flush dev eth0") }
         let addresses = try Segment.all.flatMap { try [$0.address(on: network), $0.address6(on: network)] }
         #expect(try unreachablePairs(Segment.all, addresses: addresses) == [])
         #expect(try !Segment.one.reaches("10.34.255.7"))

@@ -55,7 +55,8 @@ extension BridgeData {
     static func random(_ random: inout SeededRandom) -> BridgeData {
         BridgeData(
             hasSpanningTree: Bool.random(using: &random), filtersVLANs: Bool.random(using: &random), snoops: Bool.random(using: &random),
-            queries: Bool.random(using: &random), asksFromOwnAddress: Bool.random(using: &random))
+            queries: Bool.random(using: &random), asksFromOwnAddress: Bool.random(using: &random),
+            answerTime: random.maybe { $0.number() })
     }
 }
 

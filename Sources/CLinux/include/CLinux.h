@@ -24,7 +24,7 @@ enum { LINUX_MDBA_MDB = 1, LINUX_MDBA_MDB_ENTRY = 1, LINUX_MDBA_MDB_ENTRY_INFO =
 enum { LINUX_MDBA_SET_ENTRY = 1, LINUX_MDBA_SET_ENTRY_ATTRS = 2, LINUX_MDBE_ATTR_DST = 5, LINUX_MDB_PERMANENT = 1, LINUX_MDB_RTR_TYPE_PERM = 2 };
 // struct br_port_msg
 struct linux_port_message {
-    uint8_t family;
+    uint32_t family; // a byte; the padding behind it must be zero
     uint32_t index;
 };
 // struct br_mdb_entry; the address is 4, 16 or 6 bytes from its beginning.
@@ -69,6 +69,10 @@ const char *linux_errno_name(int number);
 
 // Threads.
 int linux_name_thread(const char *name);
+
+// Frames (packet(7)): a socket that receives none, and the sending of one, as it is, out of the link with that index.
+int linux_frame_socket(void);
+long linux_send_frame(int socket, int index, const void *frame, unsigned long size);
 
 // Waiting (epoll(7), eventfd(2)). Level-triggered and readable is all that is needed; `key` comes back with the event.
 int linux_epoll_create(void);
