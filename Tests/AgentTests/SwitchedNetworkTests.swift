@@ -97,7 +97,8 @@ import Testing
         let (cluster, nodes) = try await TestCluster.of(1)
         let docker = try await nodes[0].createNetwork("seg", subnet: "10.32.0.0/16", options: Self.options)
         let network = try #require(await nodes[0].controller.view.network(name: "seg"))
-        let address = try await nodes[0].controller.requestAddress(try await nodes[0].pool(of: docker), nil)
+        let pool = try await nodes[0].pool(of: docker)
+        let address = try await nodes[0].controller.requestAddress(pool, nil)
         let error = await #expect(throws: AgentError.self) {
             try await nodes[0].controller.createEndpoint(
                 EndpointRequest(
