@@ -77,7 +77,7 @@ let package = Package(
         tests("DNS", ["DNS", "Addressing", "TestKit"]),
         tests("Fabric", ["Fabric", "Addressing", "DNS", "TestKit"]),
         tests("NameService", ["NameService", "DNS", "Fabric", "Addressing", "Kernel", "TestKit"]),
-        tests("Kernel", ["Kernel", "Fabric", "Netlink", "Addressing", "CLinux"]),
+        tests("Kernel", ["Kernel", "Fabric", "Netlink", "Addressing", "CLinux", "TestKit"]),
         tests(
             "TLS",
             [

@@ -32,8 +32,8 @@ extension Controller {
                 .conflict, "give address \(address) on network \(network.displayName)", cause: "a container that is just being started or removed has it",
                 remedy: "choose another address, or try again in a minute")
         }
-        // One container, one address: the subnet is reached through the gateway.
-        return InterfaceAddress(address, length: address.family.width)
+        // One container, one address: the subnet is reached through the gateway, or is on the link of a switched network.
+        return InterfaceAddress(address, length: network.lengthOnLink(of: address))
     }
 
     private func allocate(_ network: NetworkObject, _ subnet: Subnet, _ wanted: IPAddress?) async throws -> IPAddress {

@@ -56,11 +56,7 @@ struct LocalServer: Sendable {
                 id: node.id.description, name: node.name, address: node.underlay.description, agentAddress: node.agent, alive: false,
                 version: node.version)
         }
-        on(.storeAccept, &router) {
-            try await controller.accept()
-            return StoreAcceptReport(
-                cluster: await controller.view.cluster?.id ?? "-", revision: await controller.viewRevision.number)
-        }
+        on(.storeAccept, &router) { try await moving.succession.exclusively("accept the store") { try await moving.accept() } }
         on(.storePromote, &router) { try await moving.succession.exclusively("promote this node's copy of the store") { try await moving.promote() } }
         on(.authorityTake, &router) { try await moving.succession.exclusively("take the certificate authority over") { try await moving.takeAuthority() } }
         on(.storeMigrate, &router) { (request: NameRequest) in

@@ -11,10 +11,12 @@ extension Link {
             switch message.kind {
             case .vxlan(let data): .vxlan(data)
             case .veth: .veth
+            case .bridge: .bridge
             case .other(let name): .other(name)
             case nil: message.isLoopback ? .loopback : .other("device")
             }
         self.init(kind, mac: message.mac, mtu: message.mtu.map(Int.init), isUp: message.isUp == true)
+        if case .bridge(let data) = message.kind { bridge = Bridge(data) }
     }
 }
 

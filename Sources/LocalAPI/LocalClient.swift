@@ -29,7 +29,7 @@ package struct LocalClient: Sendable {
     package func revokeToken(_ id: String) async throws(LocalError) -> [JoinTokenReport] { try await get(.tokenRevoke, NameRequest(name: id)) }
     /// - Parameter node: its name or id.
     package func removeNode(_ node: String) async throws(LocalError) -> NodeReport { try await get(.nodeRemove, NameRequest(name: node)) }
-    package func acceptStore() async throws(LocalError) -> StoreAcceptReport { try await get(.storeAccept) }
+    package func acceptStore() async throws(LocalError) -> StoreMoveReport { try await get(.storeAccept, limit: Self.patience) }
     package func takeAuthority() async throws(LocalError) -> AuthorityReport { try await get(.authorityTake, limit: Self.patience) }
     package func promoteStore() async throws(LocalError) -> StoreMoveReport { try await get(.storePromote, limit: Self.patience) }
     package func migrateStore(to url: String) async throws(LocalError) -> StoreMoveReport { try await get(.storeMigrate, NameRequest(name: url), limit: Self.patience) }

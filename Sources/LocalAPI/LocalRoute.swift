@@ -30,7 +30,7 @@ package struct LocalRoute: Hashable, Sendable {
     package static let tokenRevoke = LocalRoute(method: "POST", path: "/v1/tokens/revoke")
     /// Takes a `NameRequest` with the node's name or id, answers its `NodeReport`.
     package static let nodeRemove = LocalRoute(method: "POST", path: "/v1/nodes/remove")
-    /// Takes the store as it is now for the truth, although it is not the one that this node knew; answers a `StoreAcceptReport`.
+    /// Begins the store anew, which lost what it had, with what the nodes know; answers a `StoreMoveReport`. Where this agent serves it, it begins anew too.
     package static let storeAccept = LocalRoute(method: "POST", path: "/v1/store/accept")
     /// Makes this node the one that signs certificates; answers an `AuthorityReport`, and the agent begins anew.
     package static let authorityTake = LocalRoute(method: "POST", path: "/v1/authority/take")
