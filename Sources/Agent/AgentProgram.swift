@@ -39,7 +39,8 @@ package enum AgentProgram {
             let isRestart = await end.wait()
             log.notice(isRestart ? "beginning anew; the data plane stays as it is" : "ending; the data plane stays as it is")
             await agent.stop(isForGood: !isRestart)
-            if isRestart { throw Self.beginAnew() }
+            // Whoever wanted an end meanwhile is not to wait for the next agent's.
+            if isRestart, !end.isEndWanted() { throw Self.beginAnew() }
             return 0
         } catch {
             log.critical("\(error)")
@@ -64,11 +65,11 @@ final class TerminationSignal {
     /// Whether it is to begin anew.
     private let stream: AsyncStream<Bool>
     private let wish: AsyncStream<Bool>.Continuation
-    private let starting = StartFlag()
+    private let flags = Flags()
     /// While this is true a signal ends the program at once: it may wait for a host that does not answer, and has done nothing yet that wants an end.
     var isStarting: Bool {
-        get { starting.isOn }
-        set { starting.isOn = newValue }
+        get { flags.isStarting }
+        set { flags.isStarting = newValue }
     }
     private var sources: [any DispatchSourceSignal]
 
@@ -80,13 +81,19 @@ final class TerminationSignal {
         sources = [SIGTERM, SIGINT].map { number in
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-            source.setEventHandler { [starting] in
-                if starting.isOn { exit(0) }
+            source.setEventHandler { [flags] in
+                if flags.isStarting { exit(0) }
+                flags.isEndWanted = true
                 continuation.yield(false)
             }
             source.resume()
             return source
         }
+    }
+    /// Whether a signal has come; one that comes from now on ends the program at once.
+    func isEndWanted() -> Bool {
+        for number in [SIGTERM, SIGINT] { signal(number, SIG_DFL) }
+        return flags.isEndWanted
     }
     /// Any number of times.
     var restart: @Sendable () -> Void { { [wish] in wish.yield(true) } }
@@ -96,10 +103,14 @@ final class TerminationSignal {
     }
 }
 
-private final class StartFlag: Sendable {
-    private let value = Mutex(true)
-    var isOn: Bool {
-        get { value.withLock { $0 } }
-        set { value.withLock { $0 = newValue } }
+private final class Flags: Sendable {
+    private let values = Mutex((isStarting: true, isEndWanted: false))
+    var isStarting: Bool {
+        get { values.withLock { $0.isStarting } }
+        set { values.withLock { $0.isStarting = newValue } }
+    }
+    var isEndWanted: Bool {
+        get { values.withLock { $0.isEndWanted } }
+        set { values.withLock { $0.isEndWanted = newValue } }
     }
 }

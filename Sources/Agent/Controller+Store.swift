@@ -54,46 +54,34 @@ extension Controller {
         _ = await wait(within: .seconds(2)) { $0.isStoreReachable || $0.attempts != seen }
     }
 
-    /// Takes the store as it is now for the truth, whatever was known before (`tulle store accept`).
-    package func accept() async throws {
-        let operation = "accept the store"
-        guard distrust != nil else {
-            return log.notice("the store is believed already: there is nothing to accept")
-        }
-        let cluster = try await presentCluster()
-        guard cluster.cluster == expectedCluster else {
+    /// Whether the store that is there may be begun anew with what the nodes know (`tulle store accept`). nil: there is nothing to accept, for it is believed, or
+    /// another node has done so, and this one follows.
+    ///
+    /// - Returns: the store's identity; of an etcd that was emptied, the one that it had.
+    /// - Throws: when it is another cluster's, one that was replaced, or of a later version.
+    func acceptable(_ operation: String) async throws -> StoreIdentity? {
+        guard distrust != nil else { return nil }
+        let former = StoreIdentity(cluster: expectedCluster, epoch: viewEpoch)
+        let found: StoreIdentity
+        do { found = try await store.identity() } catch let error as StoreError where error.code == .missing { return former }
+        guard found.cluster == expectedCluster else {
             throw AgentError(
-                .storeRefused, operation, cause: "it is another cluster's (\(cluster.cluster)), this node belongs to \(expectedCluster)",
+                .storeRefused, operation, cause: "it is another cluster's (\(found.cluster)), this node belongs to \(expectedCluster)",
                 remedy: "put the right store back; to leave the old cluster, run 'tulle reset' and join the other one")
         }
-        if let present = try await store.list(prefix: StoreKey.cluster).entries.first(where: { $0.key == StoreKey.cluster }),
-            let reason = Self.newness(of: present)
-        {
+        guard (viewEpoch...NewStore.mostEpoch).contains(found.epoch) else {
+            throw AgentError(
+                .storeRefused, operation, cause: "it is of epoch \(found.epoch), and the cluster has gone on to epoch \(viewEpoch) in another store",
+                remedy: "bring that one back; or, if it is lost, run 'tulle store promote' (or 'tulle store import' with a later backup), so that what the nodes hold is kept")
+        }
+        let object = try await store.list(prefix: StoreKey.cluster).entries.first { $0.key == StoreKey.cluster }
+        if let object, let reason = Self.newness(of: object) {
             throw AgentError(.storeRefused, operation, cause: reason, remedy: "nothing was changed")
         }
-        // Without the cluster's object no node registers.
-        var object = ClusterObject(
-            id: cluster.cluster, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeNode: view.cluster?.storeNode)
-        object.isSealed = view.cluster?.isSealed
-        if cluster.epoch > 1 { object.epoch = cluster.epoch }
-        _ = try await store.commit(
-            StoreTransaction(
-                conditions: [.absent(key: StoreKey.cluster)],
-                operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(object), lease: nil)]))
-        // What it lost is not what somebody removed: networks, and this node's blocks, are put back where nobody took their place. Removed stays removed.
-        try await bring(into: try await store.list(prefix: ""), epoch: cluster.epoch)
-        let snapshot = try await store.list(prefix: "")
-        believe(epoch: cluster.epoch)
-        await replaceView(with: snapshot)
-        log.notice("the store was accepted as it is", metadata: ["revision": "\(snapshot.revision.number)"])
-    }
-
-    /// An emptied etcd, which a person says is the cluster's, is made so.
-    private func presentCluster() async throws -> StoreIdentity {
-        do { return try await store.identity() } catch let error as StoreError where error.code == .missing {
-            guard let etcd = store as? EtcdStore else { throw error }
-            return try await etcd.found(StoreIdentity(cluster: expectedCluster, epoch: viewEpoch))
-        }
+        guard found.epoch > viewEpoch, object != nil else { return found }
+        hurry()
+        _ = await wait(within: .seconds(15)) { $0.viewEpoch == found.epoch && $0.distrust == nil }
+        return nil
     }
 
     private func listAll() async throws {
@@ -109,6 +97,7 @@ extension Controller {
         guard identity.epoch >= viewEpoch else {
             return refuse("the store is of epoch \(identity.epoch), which another one replaced (epoch \(viewEpoch))")
         }
+        guard identity.epoch <= NewStore.mostEpoch else { return refuse("the store says that it is of epoch \(identity.epoch), which is none") }
         if let object = snapshot.entries.first(where: { $0.key == StoreKey.cluster }), let reason = Self.newness(of: object) { return refuse(reason) }
         if identity.epoch > viewEpoch, view.cluster != nil || !local.allocations.isEmpty {
             guard snapshot.entries.contains(where: { $0.key == StoreKey.cluster }) else { return refuse("the store is empty") }
@@ -200,7 +189,7 @@ extension Controller {
 
     private func refuse(_ reason: String) {
         distrust = reason
-        let remedy = reason.contains(ClusterObject.newer) ? "" : "; restore it, or if it is right as it is, run 'tulle store accept' on each node"
+        let remedy = reason.contains(ClusterObject.newer) ? "" : "; bring it back, or if that cannot be, run 'tulle store accept'"
         setProblem("store-trust", "\(reason): nothing was removed and the store is not followed\(remedy)")
     }
 
@@ -222,13 +211,20 @@ extension Controller {
 
     private func replaceView(with snapshot: StoreSnapshot) async {
         // Nobody sees it half filled: nothing is awaited until it is whole.
+        // At the start nobody's sign is known, and all count.
+        let before = isHeardView ? view.alive : Set(view.nodes.keys)
+        isHeardView = true
         view = ClusterView()
         setProblems(under: Self.objectTopic, [:])
         unreadable = []
+        clusterModified = nil
         for entry in snapshot.entries {
+            if entry.key == StoreKey.cluster { clusterModified = entry.modified }
             if let object = read(entry.key, entry.value) { _ = view.set(object) }
         }
+        tellAll(aliveBefore: before)
         viewRevision = snapshot.revision
+        concerns &+= 1
         // An accepted store may stand at an older revision than what was written to the one before.
         published = min(published, viewRevision)
         replica.write(snapshot, epoch: viewEpoch)
@@ -240,14 +236,21 @@ extension Controller {
         for change in changes {
             switch change {
             case .put(let entry):
-                if let object = read(entry.key, entry.value) { scopes.insert(view.set(object)) }
+                if entry.key == StoreKey.cluster { clusterModified = entry.modified }
+                if let object = read(entry.key, entry.value) { take(object, &scopes) }
             case .delete(let key, _):
-                if let object = read(key, nil) { scopes.insert(view.set(object)) }
+                if let object = read(key, nil) { take(object, &scopes) }
             }
         }
         viewRevision = max(viewRevision, revision)
         if !changes.isEmpty { replica.write(changes, revision: revision) }
         await viewApplied(scopes)
+    }
+
+    private func take(_ object: ClusterView.Object, _ scopes: inout Set<ClusterView.Scope>) {
+        if isConcerned(by: object) { concerns &+= 1 }
+        scopes.insert(view.set(object))
+        tell(object)
     }
 
     private func viewApplied(_ scopes: Set<ClusterView.Scope>) async {
@@ -313,7 +316,7 @@ extension Controller {
         }
     }
 
-    /// Commits and waits until the view shows it; nil when a condition failed. In a store that was emptied under way nothing is done.
+    /// Commits and waits until the view shows it; nil when a condition failed. In a store that was emptied or replaced under way nothing is done.
     func commit(_ transaction: StoreTransaction, _ operation: String) async throws -> Revision? {
         let epoch = viewEpoch
         try await requireStore(operation)
@@ -321,7 +324,7 @@ extension Controller {
         guard viewEpoch == epoch else { return nil }
         do {
             let seen = viewRevision
-            switch try await store.commit(transaction.inCluster) {
+            switch try await store.commit(inView(transaction)) {
             case .committed(let revision):
                 // Another store, or an older one, was put in its place, and the watch has yet to notice: what it says counts for nothing.
                 guard revision >= seen else {
@@ -331,11 +334,24 @@ extension Controller {
                 }
                 try await reach(revision)
                 return revision
+            case .conflict(.unchanged(key: StoreKey.cluster, since: _)), .conflict(.exists(key: StoreKey.cluster)):
+                throw AgentError(
+                    .storeAway, operation, cause: "the cluster's object in the store has just changed: the store was emptied or replaced, or a setting was made",
+                    remedy: "try again in a moment; see 'tulle status'")
             case .conflict: return nil
             }
         } catch let error as StoreError {
             throw AgentError(.storeAway, operation, cause: "\(error)", remedy: "see 'tulle status'")
         }
+    }
+
+    /// Only in the store that the view is of: each epoch begins with a cluster's object at a revision that no former one had. Whoever replaces the store
+    /// in place, while this node's watch has yet to notice, is not written to by what was decided before. When the object changed in
+    /// this epoch, as it seldom does, the writer reads again.
+    func inView(_ transaction: StoreTransaction) -> StoreTransaction {
+        guard let clusterModified else { return transaction.inCluster }
+        return StoreTransaction(
+            conditions: transaction.conditions + [.unchanged(key: StoreKey.cluster, since: clusterModified)], operations: transaction.operations)
     }
 
     /// Reads an object from the store itself, changes it and writes it back if nobody else did in between.

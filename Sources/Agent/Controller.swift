@@ -8,6 +8,7 @@
 package import Addressing
 package import Fabric
 package import Logging
+package import NameService
 package import Store
 import Telemetry
 
@@ -51,13 +52,19 @@ package actor Controller {
     package internal(set) var viewRevision = Revision.zero
     /// Of the store that the view is of. It only grows: a store of a lower one was replaced.
     package internal(set) var viewEpoch: UInt64 = 1
+    /// Of the cluster's object in the store, as this agent read it there; nil: not yet.
+    var clusterModified: Revision?
     /// The store has a new epoch, and what this node holds is being brought into it.
     var isBringing = false
     /// By which this node's certificate is, as a fingerprint.
     var shownAuthority: String?
     /// The authorities that this node believes: PEM.
     var believed: [String] = []
-    package internal(set) var local: LocalState
+    package internal(set) var local: LocalState {
+        didSet { names.set(local: local.endpoints) }
+    }
+    /// What containers are told.
+    package nonisolated let names: NameBook
     let replica: Replica
     /// The only cluster whose store is believed.
     let expectedCluster: String
@@ -79,9 +86,13 @@ package actor Controller {
     /// Since when (CLOCK_BOOTTIME) a sign of life under our identity comes from elsewhere; and why this agent stays refused until it ends.
     var doubleSince: Double?
     var doubled: AgentError?
+    /// The view is the store's, and not only the replica's.
+    var isHeardView = false
     /// When the store was last heard of: seconds since 1970.
     package internal(set) var lastHeard: Int?
 
+    /// Counts the changes of the view that may give this node something to write (`Publisher`).
+    var concerns: UInt64 = 0
     /// Waiters for the view to reach a revision, or for any other change.
     var viewWaiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
     var nextWaiter: UInt64 = 0
@@ -156,12 +167,18 @@ package actor Controller {
         self.log = log
         self.hostRoutes = hostRoutes
         self.surroundings = surroundings
-        local = try LocalState(table, now: surroundings.boot())
+        let local = try LocalState(table, now: surroundings.boot())
+        self.local = local
+        names = NameBook(me: identity.node)
         lineage = try Lineage(table)
         lease = try AllocationLease(table: table, term: terms.lease, bootID: surroundings.bootID)
         viewRevision = try replica.load(into: &view)
         viewEpoch = try replica.epoch()
         if viewEpoch > 1 { self.me.epoch = viewEpoch }
+        // The engine may be between two calls to the agent before this one.
+        for (network, allocations) in local.allocations {
+            for (address, allocation) in allocations where allocation.isInHand { giving.insert(AddressKey(network: network, address: address)) }
+        }
         if let gone = local.removed {
             _ = view.set(.node(identity.node, gone))
             problems["removed"] = "\(Self.removedError("take part in the cluster"))"
@@ -169,6 +186,8 @@ package actor Controller {
         if let known = view.cluster {
             self.settings = Settings(vxlanPort: known.vxlanPort, vniBase: known.vniBase)
         }
+        names.set(local: local.endpoints)
+        names.replace(view, isHeard: false)
     }
 
     // MARK: Waiting for the view

@@ -37,6 +37,7 @@ package enum ImportProgram {
         // What this node has seen may be later than the file.
         let replica = try? Replica(path: files.path("replica.db"), log: Logger(label: "import"))
         let seen = (epoch: try replica?.epoch() ?? 1, revision: try replica?.revision() ?? .zero)
+        try await expectNoNewer(than: seen.epoch, copy, membership, new, files)
         let signs = ClusterView(copy).authority?.fingerprint
         let own = try? Signer.load(files, cluster: membership.cluster, lifetime: lifetime)
         // What is there may be better than it seems.
@@ -48,5 +49,17 @@ package enum ImportProgram {
         try membership.save(table)
         return StoreMoveReport(
             cluster: membership.cluster, epoch: identity.epoch, revision: backup.revision, source: "the file", place: "this node")
+    }
+    /// Another node may have promoted its copy while this host was away: that store is the cluster's, and the agent here follows it as soon as it runs.
+    private static func expectNoNewer(
+        than epoch: UInt64, _ copy: StoreSnapshot, _ membership: Membership, _ new: NewStore, _ files: StateDirectory
+    ) async throws {
+        guard let credentials = try Credentials.load(files) else { return }
+        let survey = ReplicaSurvey(cluster: membership.cluster, keys: PeerKeys(credentials.contexts(membership.cluster)))
+        let others = ClusterView(copy).nodes.values.filter { $0.id != new.node }
+        guard let ahead = await survey.states(of: others).first(where: { ($0.state?.epoch ?? 0) > epoch }) else { return }
+        throw AgentError(
+            .conflict, operation, cause: "\(ahead.node.name) follows a newer store (epoch \(ahead.state?.epoch ?? 0)), which took this one's place",
+            remedy: "start the agent: it follows that one")
     }
 }

@@ -63,6 +63,16 @@ package struct Membership: Codable, Sendable {
     }
 
     /// This node's agent has the embedded store.
+    mutating func follow(_ place: StorePlace) {
+        storeURL = place.url
+        (storeHost, storePort) = place.url == nil ? (place.host, place.port) : (nil, nil)
+        storeNode = place.url == nil ? place.node : nil
+    }
+    /// The store is elsewhere than the configuration said, and says still.
+    mutating func moved(from configuration: Configuration) {
+        isMoved = true
+        if case .etcd(let url) = configuration.store { givenURL = url } else { givenURL = nil }
+    }
     var servesStore: Bool { storeURL == nil && storeHost == nil }
 
     package var storeAddress: HTTPAddress? {

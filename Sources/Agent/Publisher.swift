@@ -10,13 +10,13 @@ extension Controller {
     package func publish() async {
         while !Task.isCancelled {
             // Taken before the comparison, so that what changes meanwhile is compared again.
-            let (seen, endpoints, listened) = (viewRevision, local.endpoints, listened)
+            let (seen, endpoints, listened) = (concerns, local.endpoints, listened)
             if isStoreReachable, distrust == nil, !isBringing, isRegistered, viewRevision >= published {
                 do {
                     let operations = try publications(over: try await changedEndpoints())
                     for start in stride(from: 0, to: operations.count, by: Leaving.part) {
                         let part = Array(operations[start..<min(start + Leaving.part, operations.count)])
-                        if case .committed(let revision) = try await store.commit(StoreTransaction(operations: part).inCluster) {
+                        if case .committed(let revision) = try await store.commit(inView(StoreTransaction(operations: part))) {
                             published = max(published, revision)
                             try await reach(revision)
                         }
@@ -33,7 +33,22 @@ extension Controller {
                 }
             }
             try? await Task.sleep(for: .milliseconds(100))
-            _ = await wait(within: .seconds(10)) { $0.viewRevision != seen || $0.local.endpoints != endpoints || $0.listened != listened }
+            _ = await wait(within: .seconds(10)) { $0.concerns != seen || $0.local.endpoints != endpoints || $0.listened != listened }
+        }
+    }
+
+    /// Whether a change of the view may give this node something to write. What other nodes' containers do does not: in a large cluster that
+    /// is nearly all there is, and each node would compare everything each time.
+    func isConcerned(by object: ClusterView.Object) -> Bool {
+        switch object {
+        case .alive(let node, _), .lease(let node, _): node == me.id
+        case .endpoint(let network, let id, let value):
+            value?.node == me.id || local.endpoints[id] != nil || view.endpoints[network]?[id]?.node == me.id
+        case .block(let network, _, _): local.allocations[network]?.isEmpty == false || view.networks[network]?.state == .removed
+        case .address(let network, let address, let value):
+            value?.node == me.id || view.addresses[network]?[address]?.node == me.id || local.allocations[network]?.isEmpty == false
+        case .groups(_, let node, _): node == me.id
+        case .cluster, .node, .network, .request, .token, .authority: true
         }
     }
 
@@ -95,9 +110,11 @@ extension Controller {
     }
 
     private func published(_ endpoint: LocalEndpoint) -> EndpointObject {
-        EndpointObject(
+        var object = EndpointObject(
             id: endpoint.id, network: endpoint.network, node: me.id, name: endpoint.name, addresses: endpoint.addresses, mac: endpoint.mac,
             created: endpoint.created)
+        object.names = endpoint.names
+        return object
     }
 
     /// What the store has of endpoints that are not any more as it says: they are written over that.

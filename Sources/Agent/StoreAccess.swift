@@ -34,6 +34,27 @@ enum StoreAccess: Sendable {
         return .served(store)
     }
 
+    /// As `open`. Where this node's own store is lost or damaged and another took its place meanwhile, that one, for good.
+    static func open(
+        _ membership: inout Membership, _ configuration: Configuration, keys: PeerKeys, table: LocalTable, files: StateDirectory, replica: Replica,
+        me: NodeID, log: Logger
+    ) async throws -> StoreAccess {
+        do { return try await open(membership, configuration, keys: keys, table: table, files: files, log: log) } catch {
+            guard membership.servesStore, membership.isFounding != true else { throw error }
+            var view = ClusterView()
+            _ = try replica.load(into: &view)
+            let survey = ReplicaSurvey(cluster: membership.cluster, keys: keys)
+            guard let place = await survey.newerStore(than: try replica.epoch(), known: view.nodes.values.filter { $0.id != me }, me: me) else { throw error }
+            log.warning(
+                "the store here cannot be served, and another took its place: it is followed",
+                metadata: ["epoch": "\(place.epoch ?? 0)", "place": "\(place.url == nil ? "\(place.address)" : "etcd")", "error": "\(error)"])
+            membership.follow(place)
+            membership.moved(from: configuration)
+            try membership.save(table)
+            return try await open(membership, configuration, keys: keys, table: table, files: files, log: log)
+        }
+    }
+
     /// A store that was here and is not the cluster's any more stays for people to look at.
     static let formerStore = "store.db.former"
     static func setAside(_ files: StateDirectory) {

@@ -1,8 +1,9 @@
-/// The commands that put another store in the place of the cluster's: `tulle store promote`, `import` and `migrate`. Each makes a whole store of the next epoch,
+/// The commands that put another store in the place of the cluster's: `tulle store promote`, `accept`, `import` and `migrate`. Each makes a whole store of the next epoch,
 /// and then points this agent to it; the others follow (`Succession`), and bring in what they hold (`Controller+Epoch.swift`).
-/// `import` is in `StoreMoving+Backup.swift`, `migrate` in `StoreMoving+Etcd.swift`.
+/// `accept` is in `StoreMoving+Accept.swift`, `import` in `StoreMoving+Backup.swift`, `migrate` in `StoreMoving+Etcd.swift`.
 ///
 ///     promote   the newest copy that any living node has   →  this agent
+///     accept    the newest copy that any living node has   →  the store that lost what it had, where it is
 ///     import    a file of `tulle store export`             →  this agent, or an etcd that lost it
 ///     migrate   the store itself, which takes no more      →  etcd
 import Fabric
@@ -12,15 +13,6 @@ import LocalAPI
 import Logging
 import Store
 import TLS
-
-/// `GET /v1/replica` between agents: how new a node's copy of the store is. `GET /v1/replica/copy` is the copy, a `StoreSnapshot`.
-struct ReplicaState: Codable, Hashable, Sendable {
-    static let path = "/v1/replica"
-    static let copyPath = "/v1/replica/copy"
-    var cluster: String
-    var epoch: UInt64
-    var revision: Revision
-}
 
 struct StoreMoving: Sendable {
     let access: StoreAccess
@@ -33,6 +25,7 @@ struct StoreMoving: Sendable {
 
     var controller: Controller { succession.controller }
     var cluster: String { succession.cluster }
+    private var survey: ReplicaSurvey { ReplicaSurvey(cluster: cluster, keys: succession.keys) }
     var new: NewStore { NewStore(cluster: cluster, node: controller.identity.node, files: files, lifetime: lifetime) }
 
     // MARK: promote
@@ -44,29 +37,31 @@ struct StoreMoving: Sendable {
             throw AgentError(.invalid, operation, cause: "this agent serves the cluster's store", remedy: "run it on another node, when this one is lost")
         }
         try await expectStoreLost(operation)
+        let newest = try await newestCopy(operation)
+        return try await begin(with: newest.copy, after: controller.viewEpoch, from: newest.source, silent: newest.silent, operation)
+    }
+
+    /// What the living node knows that was the last to hear of the store.
+    func newestCopy(_ operation: String) async throws -> (source: String, copy: StoreSnapshot, silent: [NodeObject]) {
         let others = try await askOthers(operation)
         let silent = others.filter { $0.state == nil }.map(\.node)
         let mine = try await controller.replicaState()
         let best = others.filter { $0.state?.epoch == mine.epoch }.max { ($0.state?.revision ?? .zero) < ($1.state?.revision ?? .zero) }
-        var (source, copy) = ("this node", try controller.replica.snapshot())
-        if let best, let state = best.state, state.revision > copy.revision {
-            do { (source, copy) = (best.node.name, try await self.copy(of: best.node)) } catch {
-                throw AgentError(
-                    .storeAway, operation, cause: "\(best.node.name) has the newest copy and does not hand it over: \(error)",
-                    remedy: "try again; without that node's agent the next best copy is taken")
-            }
+        guard let best, let state = best.state, state.revision > mine.revision else {
+            return ("this node", try controller.replica.snapshot(), silent)
         }
-        let report = try await begin(with: copy, after: mine.epoch, from: source, silent: Set(silent.map(\.id)), operation)
-        return report.with(silent: silent.map(\.name))
+        do { return (best.node.name, try await survey.copy(of: best.node), silent) } catch {
+            throw AgentError(
+                .storeAway, operation, cause: "\(best.node.name) has the newest copy and does not hand it over: \(error)",
+                remedy: "try again; without that node's agent the next best copy is taken")
+        }
     }
 
     /// How far each other node has got; nil where none answers. None may be further than this one's epoch: then there is a newer store already.
     func askOthers(_ operation: String) async throws -> [(node: NodeObject, state: ReplicaState?)] {
-        let nodes = await controller.view.nodes.values.filter { $0.id != controller.identity.node }.sorted { $0.name < $1.name }
+        let nodes = await controller.view.nodes.values.filter { $0.id != controller.identity.node }
         let epoch = await controller.viewEpoch
-        let all = await states(of: nodes).map { node, state in
-            (node: node, state: state.flatMap { $0.cluster == cluster && max($0.epoch, $0.revision.number) <= NewStore.mostEpoch ? $0 : nil })
-        }
+        let all = await survey.states(of: nodes)
         if let ahead = all.first(where: { ($0.state?.epoch ?? 0) > epoch }) {
             throw AgentError(
                 .conflict, operation, cause: "\(ahead.node.name) follows a newer store (epoch \(ahead.state?.epoch ?? 0))",
@@ -85,44 +80,22 @@ struct StoreMoving: Sendable {
             remedy: "to move it, stop the agent there first and start it when this is done; it will follow")
     }
 
-    private func states(of nodes: [NodeObject]) async -> [(NodeObject, ReplicaState?)] {
-        await withTaskGroup(of: (NodeObject, ReplicaState?).self) { group in
-            for node in nodes {
-                group.addTask {
-                    let answer = try? await ask(node, ReplicaState.path, within: .seconds(2))
-                    return (node, answer.flatMap { try? StoredJSON.decode(ReplicaState.self, $0) })
-                }
-            }
-            return await group.reduce(into: []) { $0.append($1) }.sorted { $0.0.name < $1.0.name }
-        }
-    }
-
-    private func copy(of node: NodeObject) async throws -> StoreSnapshot {
-        try StoredJSON.decode(StoreSnapshot.self, try await ask(node, ReplicaState.copyPath, within: .seconds(20)))
-    }
-
-    private func ask(_ node: NodeObject, _ path: String, within limit: Duration) async throws -> [UInt8] {
-        guard let address = ConfigurationValue.join(node.agent) else { throw StoreError(.unreachable, "ask \(node.name)", cause: "its address is none") }
-        let answer = try await PeerClient(address, keys: succession.keys, expecting: { node.id.description }).send(HTTPRequest("GET", path), timeout: limit)
-        guard answer.status == 200 else { throw answer.failure ?? StoreError(.badAnswer, "ask \(node.name)", cause: "status \(answer.status)") }
-        return answer.body
-    }
-
     /// Makes this agent's store of that copy; it is served when the agent has begun anew.
     ///
     /// - Parameter silent: nodes that do not answer.
     func begin(
-        with copy: StoreSnapshot, after last: UInt64, from source: String, silent: Set<NodeID>, _ operation: String
+        with copy: StoreSnapshot, after last: UInt64, from source: String, silent: [NodeObject], _ operation: String
     ) async throws -> StoreMoveReport {
         let identity = try await new.make(
-            of: copy, after: last, above: controller.viewRevision, isAuthorityLost: isAuthorityLost(ClusterView(copy), silent), operation)
+            of: copy, after: last, above: controller.viewRevision, isAuthorityLost: isAuthorityLost(ClusterView(copy), Set(silent.map(\.id))), operation)
         try succession.remember { membership in
             (membership.storeURL, membership.storeHost, membership.storePort, membership.storeNode) = (nil, nil, nil, nil)
         }
         succession.log.notice(
             "this agent takes the cluster's store over", metadata: ["epoch": "\(identity.epoch)", "revision": "\(copy.revision.number)", "from": "\(source)"])
         succession.beginAnew()
-        return StoreMoveReport(cluster: cluster, epoch: identity.epoch, revision: copy.revision.number, source: source, place: "this node")
+        return StoreMoveReport(
+            cluster: cluster, epoch: identity.epoch, revision: copy.revision.number, source: source, place: "this node", silent: silent.map(\.name))
     }
 
     /// Its key is where nobody answers, or is not where the copy says.

@@ -31,6 +31,8 @@ struct StorePlace: Codable, Hashable, Sendable {
     }
 
     var address: HTTPAddress { .tcp(host: host, port: port) }
+    /// Another node's agent serves it.
+    func isElsewhere(than me: NodeID) -> Bool { node.map { NodeID($0) != nil && $0 != me.description } ?? false }
 }
 
 final class Succession: Sendable {
@@ -70,7 +72,7 @@ final class Succession: Sendable {
     /// Follows the store to that place if it is the cluster's, of a higher epoch than the one known here.
     func follow(_ place: StorePlace) async -> Bool {
         guard let epoch = place.epoch, epoch <= NewStore.mostEpoch, await epoch > controller.viewEpoch,
-            place.url != nil || (place.node.map { NodeID($0) != nil && $0 != controller.identity.node.description } ?? false)
+            place.url != nil || place.isElsewhere(than: controller.identity.node)
         else { return false }
         // Followed already; what this node holds is being brought there.
         if let present = try? Membership.load(table), present.isMoved == true, present.names(place) { return true }
@@ -78,11 +80,7 @@ final class Succession: Sendable {
         defer { following.leave() }
         do {
             guard try await identity(place) == StoreIdentity(cluster: cluster, epoch: epoch) else { return false }
-            try remember { membership in
-                membership.storeURL = place.url
-                (membership.storeHost, membership.storePort) = place.url == nil ? (place.host, place.port) : (nil, nil)
-                membership.storeNode = place.url == nil ? place.node : nil
-            }
+            try remember { $0.follow(place) }
         } catch {
             log.warning("a new store was told of and cannot be followed", metadata: ["place": "\(place.address)", "error": "\(error)"])
             return false
@@ -110,8 +108,7 @@ final class Succession: Sendable {
     func remember(_ change: (inout Membership) -> Void) throws {
         guard var membership = try Membership.load(table) else { return }
         change(&membership)
-        membership.isMoved = true
-        if case .etcd(let url) = configuration.store { membership.givenURL = url } else { membership.givenURL = nil }
+        membership.moved(from: configuration)
         try membership.save(table)
     }
 

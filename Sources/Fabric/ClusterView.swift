@@ -136,9 +136,13 @@ package struct ClusterView: Sendable {
     /// (RFC 7348: 50 bytes on IPv4, 70 on IPv6).
     package func mtu(of network: NetworkObject, me: NodeObject) -> Int {
         if let fixed = network.mtu { return fixed }
-        let users = Set((blocks[network.id] ?? [:]).values.map(\.node))
-            .union((addresses[network.id] ?? [:]).values.map(\.node))
-        let narrowest = users.compactMap { nodes[$0]?.mtu }.reduce(me.mtu, min)
+        var narrowest = me.mtu
+        // Where all underlays are as wide it does not matter who uses the network, which is dear to find out.
+        if nodes.values.contains(where: { $0.mtu < me.mtu }) {
+            let users = Set((blocks[network.id] ?? [:]).values.map(\.node))
+                .union((addresses[network.id] ?? [:]).values.map(\.node))
+            narrowest = users.compactMap { nodes[$0]?.mtu }.reduce(me.mtu, min)
+        }
         return max(narrowest - VXLAN.overhead(me.underlay.family), network.subnet(of: .v6) == nil ? 68 : 1280)
     }
 }

@@ -59,15 +59,39 @@ extension NFTablesExpression {
             else { return nil }
             return .count(counter)
         case "immediate":
+            if let register = try data.register(NFTA_IMMEDIATE_DREG.rawValue) {
+                return data.bytes(NFTA_IMMEDIATE_DATA.rawValue).map { .load($0, into: register) }
+            }
             guard try data.number(NFTA_IMMEDIATE_DREG.rawValue) == NFT_REG_VERDICT.rawValue,
                 let value = data.attributes[NFTA_IMMEDIATE_DATA.rawValue]?.attributes[NFTA_DATA_VERDICT.rawValue]?.attributes,
                 let verdict = try Fields(attributes: value).number(NFTA_VERDICT_CODE.rawValue).flatMap(Verdict.init)
             else { return nil }
             return .verdict(verdict)
+        case "nat": return try redirect(data)
+        case "dynset":
+            guard let change = try data.number(NFTA_DYNSET_OP.rawValue).flatMap(SetChange.init),
+                let set = data.attributes[NFTA_DYNSET_SET_NAME.rawValue]?.string, let key = try data.register(NFTA_DYNSET_SREG_KEY.rawValue),
+                data.attributes[NFTA_DYNSET_SREG_DATA.rawValue] == nil, data.attributes[NFTA_DYNSET_EXPR.rawValue] == nil,
+                try data.number(NFTA_DYNSET_FLAGS.rawValue) ?? 0 == 0
+            else { return nil }
+            let milliseconds = try data.attributes[NFTA_DYNSET_TIMEOUT.rawValue]?.bigEndian(UInt64.self) ?? 0
+            return .update(change, set: set, key: key, milliseconds: milliseconds)
         case "notrack": return .untrack
         case "masq": return data.attributes.isEmpty ? .masquerade : nil
         default: return nil
         }
+    }
+
+    private static func redirect(_ data: Fields) throws(NetlinkError) -> Self? {
+        guard try data.number(NFTA_NAT_TYPE.rawValue) == NFT_NAT_DNAT.rawValue,
+            try data.number(NFTA_NAT_FAMILY.rawValue) == UInt32(NFPROTO_IPV4),
+            let address = try data.register(NFTA_NAT_REG_ADDR_MIN.rawValue), let port = try data.register(NFTA_NAT_REG_PROTO_MIN.rawValue),
+            // A range of one, which the kernel tells as such, and no flag beyond those that say what is given (linux/netfilter/nf_nat.h).
+            try data.register(NFTA_NAT_REG_ADDR_MAX.rawValue) ?? address == address,
+            try data.register(NFTA_NAT_REG_PROTO_MAX.rawValue) ?? port == port,
+            (try data.number(NFTA_NAT_FLAGS.rawValue) ?? 0) & ~3 == 0
+        else { return nil }
+        return .redirect(address: address, port: port)
     }
 }
 

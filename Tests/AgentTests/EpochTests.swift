@@ -150,6 +150,29 @@ struct EpochTests {
         try await cluster.store.succeed(with: copy, epoch: 4_999_999)
         try await eventually { await nodes[0].controller.distrust?.contains("epoch 4999999") == true }
         #expect(await nodes[0].controller.viewEpoch == 5_000_001)
+        await #expect(throws: AgentError.self, "not even if a person says so") { _ = try await nodes[0].controller.acceptable("accept it") }
+        #expect(await nodes[0].controller.viewEpoch == 5_000_001)
+        await cluster.end()
+    }
+
+    @Test("what was decided by the store before is not written to the one in its place, though the watch has yet to notice")
+    func unnoticed() async throws {
+        var (cluster, nodes) = try await TestCluster.of(2)
+        let shop = try await nodes[0].createNetwork("shop", subnet: "10.32.0.0/24", ipam: ["tulle.block-size": "28"])
+        try await eventually { await nodes[1].controller.view.network(name: "shop") != nil }
+        let network = try #require(await nodes[0].controller.view.network(name: "shop"))
+        let copy = try await cluster.store.list(prefix: "")
+        let second = nodes.removeLast()
+        await cluster.stop(second)
+        try await cluster.store.succeed(with: copy, epoch: 2_000_001, isNoticed: false)
+
+        // Who holds that address is not known in the new epoch: the second node was not heard.
+        let address = try #require(IPAddress("10.32.0.77"))
+        await #expect(throws: AgentError.self) { _ = try await nodes[0].run("a1", on: shop, address: address) }
+        #expect(try await cluster.store.list(prefix: StoreKey.addresses(of: network.id)).entries.isEmpty)
+        #expect(try await cluster.store.list(prefix: StoreKey.endpoints).entries.isEmpty)
+        await cluster.store.endFormer()
+        try await follow(2_000_001, nodes[0])
         await cluster.end()
     }
 

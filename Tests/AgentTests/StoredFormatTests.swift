@@ -195,7 +195,7 @@ struct StoredFormatTests {
         _ = try await node.run("web", on: docker)
         let error = await #expect(throws: AgentError.self) { try await node.createNetwork("second", subnet: "10.33.0.0/16") }
         #expect(error?.code == .storeRefused)
-        await #expect(throws: AgentError.self) { try await node.controller.accept() }
+        await #expect(throws: AgentError.self) { _ = try await node.controller.acceptable("accept it") }
         #expect(await node.controller.distrust != nil)
         await cluster.end()
     }

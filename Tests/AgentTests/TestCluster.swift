@@ -250,17 +250,24 @@ final class FaultyStore: Store {
         try await replace(by: backup.entries, identity: await original.identity())
     }
 
-    /// Another store took its place, which began with that copy.
-    func succeed(with copy: StoreSnapshot, epoch: UInt64) async throws {
-        let entries = try copy.entries.map { entry in
-            guard entry.key == StoreKey.cluster else { return entry }
-            var changed = entry
-            var object = try StoredJSON.decode(ClusterObject.self, entry.value)
-            object.epoch = epoch
-            changed.value = try StoredJSON.encode(object, over: entry)
-            return changed
+    /// Another store took its place, which began with that copy, as `NewStore` makes one.
+    ///
+    /// - Parameter isNoticed: watches of the former one end.
+    func succeed(with copy: StoreSnapshot, epoch: UInt64, isNoticed: Bool = true) async throws {
+        let revision = Revision(copy.revision.number + 1_000_000)
+        let entries = try copy.entries.filter { $0.lease == nil && !$0.key.hasPrefix(StoreKey.alive) }.map { entry in
+            var value = entry.value
+            if entry.key == StoreKey.cluster {
+                var object = try StoredJSON.decode(ClusterObject.self, entry.value)
+                object.epoch = epoch
+                value = try StoredJSON.encode(object, over: entry)
+            }
+            return StoreEntry(key: entry.key, value: value, created: revision, modified: revision, lease: nil)
         }
-        try await replace(by: entries, identity: StoreIdentity(cluster: await original.identity().cluster, epoch: epoch))
+        let identity = StoreIdentity(cluster: await original.identity().cluster, epoch: epoch)
+        await replace(
+            by: .inMemory(contents: JournalContents(identity: identity, revision: revision, lastLease: 0, entries: entries, leases: [:])),
+            isNoticed: isNoticed)
     }
 
     private func replace(by entries: [StoreEntry], identity: StoreIdentity) async throws {
@@ -268,11 +275,20 @@ final class FaultyStore: Store {
         let kept = entries.filter { $0.lease == nil && !$0.key.hasPrefix(StoreKey.alive) }
         _ = try await restored.commit(
             StoreTransaction(operations: kept.map { .put(key: $0.key, value: $0.value, lease: nil) }))
+        await replace(by: restored, isNoticed: true)
+    }
+
+    private func replace(by restored: EmbeddedStore, isNoticed: Bool) async {
         let old = current.withLock { store in
             defer { store = restored }
             return store
         }
-        await old.close()
+        if isNoticed { await old.close() } else { former.withLock { $0 = old } }
+    }
+    private let former = Mutex<EmbeddedStore?>(nil)
+    /// The watches end that did not notice.
+    func endFormer() async {
+        await former.withLock { $0.take() }?.close()
     }
     var isCut: Bool {
         get { cut.withLock { $0 } }

@@ -118,6 +118,29 @@ struct PromotionTests {
         for host in hosts { try host.runContainer("more", on: "later") }
     }
 
+    @Test("a host whose store another node took over, and whose own file is lost, follows when its agent starts; no backup takes that store's place")
+    func lostAndFollowing() async throws {
+        let old = try await serving()
+        let new = try #require(hosts.first { "\($0)" != "\(old)" })
+        try old.createNetwork("shop", "--subnet 10.32.0.0/16")
+        let all = try await runEverywhere("c", on: "shop")
+        let backup = try lab.run(["tulle", "\(old)", "store", "export"])
+        try lab.run(["exec", "\(old)", "sh", "-c", "cat > /run/backup.json"], input: Array(backup.utf8))
+        try old.stop("agent", "KILL")
+        try lab.run(["tulle", "\(new)", "store", "promote"], within: .seconds(30))
+        try lab.shell("echo damaged > \(old.directory)/lib/tulle/store.db; rm -f \(old.directory)/lib/tulle/store.db-*")
+        let refused = try lab.attempt(["tulle", "\(old)", "store", "import", "--offline", "/run/backup.json"])
+        #expect(refused.status == 1 && refused.talk.contains("follows a newer store"), "\(refused.talk)")
+        try old.startAgent()
+        try await eventually("all follow", within: .seconds(40)) {
+            let epoch = try await new.agent.status().store.epoch ?? 0
+            guard epoch > 1 else { return false }
+            return try await isSound(hosts, epoch: epoch)
+        }
+        #expect(try unreachablePairs(all, addresses: all.map { try $0.address(on: "shop") }) == [])
+        #expect(try lab.shell("cat \(old.directory)/lib/tulle/store.db.former") .contains("damaged"))
+    }
+
     @Test("two nodes that cannot see each other both promote: when they can, one of the stores counts, and all follow it")
     func twice() async throws {
         let old = try await serving()

@@ -83,6 +83,34 @@ struct SystemdTests {
         try await Stage.web1.mustReach(h3.address6, within: .seconds(10))
         try container.remove()
     }
+
+    @Test("an agent that follows a new store begins anew in its process: systemd sees a service that never ended, and no packet is lost")
+    func beginAnew() async throws {
+        let followers = [h2, h3]
+        let before = try followers.map { try property("ExecMainPID", on: $0) }
+        let pinger = try Pinger(from: Stage.web3, to: Stage.web2.address(on: Stage.network))
+        try h1.sh("systemctl stop tulle")
+        try lab.run(["tulle", "h2", "store", "promote"], within: .seconds(30))
+        try await eventually("both have begun anew, with the new store", within: .seconds(20)) {
+            for host in followers {
+                guard let status = try? await host.agent.status(), status.store.epoch ?? 1 > 1, status.store.reachable else { return false }
+            }
+            return true
+        }
+        #expect(try followers.map { try property("ExecMainPID", on: $0) } == before)
+        for host in followers {
+            #expect(try property("ActiveState", on: host) == "active")
+            #expect(try property("NRestarts", on: host) == "0")
+        }
+        try h1.sh("systemctl start tulle")
+        try await eventually("the cluster is whole", within: .seconds(30)) { try await lab.isWhole() }
+        // A service that has begun anew ends as any other.
+        try h2.sh("systemctl stop tulle")
+        #expect(try property("Result", on: h2) == "success")
+        try h2.sh("systemctl start tulle")
+        try await eventually("the cluster is whole", within: .seconds(30)) { try await lab.isWhole() }
+        try pinger.expectNoLoss()
+    }
 }
 
 /// On each host; h1 makes the cluster, the others find in their settings whom to join.
