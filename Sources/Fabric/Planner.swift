@@ -96,7 +96,7 @@ package enum Planner {
         for (key, remote) in desired.forwarding where observed.forwarding[key] != remote {
             steps.append(.setForwarding(id, key, remote))
         }
-        for (key, target) in desired.routes where observed.routes[key] != target {
+        for (key, target) in desired.routes where observed.routes[key] != target && target.link.map(exists) ?? true {
             if observed.routes[key] == .foreign { steps.append(.deleteRoute(id, key)) }
             steps.append(.setRoute(id, key, target))
         }

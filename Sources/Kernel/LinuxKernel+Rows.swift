@@ -153,6 +153,10 @@ extension Step {
         case .via(let gateway, let link):
             message.hops = [RouteMessage.Hop(index: try index(link, mirror), gateway: gateway, isOnLink: true)]
             message.origin = LinuxKernel.origin(via: gateway)
+        case .sourced(let source, via: let gateway, let link):
+            message.hops = [RouteMessage.Hop(index: try index(link, mirror), gateway: gateway, isOnLink: true)]
+            message.origin = LinuxKernel.origin(via: gateway)
+            message.preferredSource = source
         case .unreachable:
             message.type = UInt8(RTN_UNREACHABLE)
         case .foreign:

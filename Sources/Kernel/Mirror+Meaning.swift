@@ -61,8 +61,9 @@ extension RouteMessage {
     /// - Parameter links: the names of the hops' links.
     func target(on links: [String]) -> RouteTarget {
         guard unknown.isEmpty, tos == 0 else { return .foreign }
-        if type == UInt8(RTN_UNREACHABLE) { return .unreachable }
+        if type == UInt8(RTN_UNREACHABLE), preferredSource == nil { return .unreachable }
         guard type == UInt8(RTN_UNICAST), hops.count == 1, links.count == 1 else { return .foreign }
+        if let source = preferredSource { return hops[0].gateway.map { .sourced(source, via: $0, link: links[0]) } ?? .foreign }
         return hops[0].gateway.map { .via($0, link: links[0]) } ?? .link(links[0])
     }
 }

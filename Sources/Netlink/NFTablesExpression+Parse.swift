@@ -1,5 +1,6 @@
 /// Reading expressions back, so that an observer can tell whether a rule still does what it was made to do. Each is either
 /// exactly one of ours or `other`: an attribute that changes its meaning must not be overlooked.
+import Addressing
 import CLinux
 
 extension NFTablesExpression {
@@ -59,11 +60,21 @@ extension NFTablesExpression {
             else { return nil }
             return .count(counter)
         case "immediate":
+            if let register = try data.register(NFTA_IMMEDIATE_DREG.rawValue) { return data.bytes(NFTA_IMMEDIATE_DATA.rawValue).map { .load(register, $0) } }
             guard try data.number(NFTA_IMMEDIATE_DREG.rawValue) == NFT_REG_VERDICT.rawValue,
                 let value = data.attributes[NFTA_IMMEDIATE_DATA.rawValue]?.attributes[NFTA_DATA_VERDICT.rawValue]?.attributes,
                 let verdict = try Fields(attributes: value).number(NFTA_VERDICT_CODE.rawValue).flatMap(Verdict.init)
             else { return nil }
             return .verdict(verdict)
+        case "nat":
+            // One address: the kernel shows it as the first and the last, and says that addresses are mapped (NF_NAT_RANGE_MAP_IPS).
+            guard try data.number(NFTA_NAT_TYPE.rawValue) == NFT_NAT_SNAT.rawValue,
+                let family = try data.number(NFTA_NAT_FAMILY.rawValue).flatMap({ number in AddressFamily.allCases.first { $0.netfilterNumber == number } }),
+                let register = try data.register(NFTA_NAT_REG_ADDR_MIN.rawValue),
+                try data.register(NFTA_NAT_REG_ADDR_MAX.rawValue) ?? register == register, try data.number(NFTA_NAT_FLAGS.rawValue) ?? 1 == 1,
+                data.attributes[NFTA_NAT_REG_PROTO_MIN.rawValue] == nil
+            else { return nil }
+            return .sourceNAT(family, register)
         case "notrack": return .untrack
         case "masq": return data.attributes.isEmpty ? .masquerade : nil
         default: return nil

@@ -4,6 +4,7 @@
 ///     expression { name, data { attributes of that kind of expression } }
 ///
 /// Source: linux/netfilter/nf_tables.h (enum nft_expr_attributes and following), net/netfilter/nft_*.c.
+package import Addressing
 import CLinux
 
 package enum NFTablesExpression: Hashable, Sendable {
@@ -28,6 +29,10 @@ package enum NFTablesExpression: Hashable, Sendable {
     case untrack
     /// Source address := that of the output device.
     case masquerade
+    /// Registers := bytes.
+    case load(NFTablesRegister, [UInt8])
+    /// Source address := the registers' (NFT_NAT_SNAT), of packets of that family.
+    case sourceNAT(AddressFamily, NFTablesRegister)
     /// One that we never make, by the kernel's name. Only read: sent, it lacks its data.
     case other(String)
 
@@ -90,6 +95,8 @@ extension NFTablesExpression {
         case .verdict: "immediate"
         case .untrack: "notrack"
         case .masquerade: "masq"
+        case .load: "immediate"
+        case .sourceNAT: "nat"
         case .other(let name): name
         }
     }
@@ -145,9 +152,21 @@ extension NFTablesExpression {
                     $0.attribute(NFTA_VERDICT_CODE.rawValue, bigEndian: verdict.rawValue)
                 }
             }
+        case .load(let register, let bytes):
+            writer.attribute(NFTA_IMMEDIATE_DREG.rawValue, bigEndian: register.number)
+            writer.data(NFTA_IMMEDIATE_DATA.rawValue, bytes)
+        case .sourceNAT(let family, let register):
+            writer.attribute(NFTA_NAT_TYPE.rawValue, bigEndian: NFT_NAT_SNAT.rawValue)
+            writer.attribute(NFTA_NAT_FAMILY.rawValue, bigEndian: family.netfilterNumber)
+            writer.attribute(NFTA_NAT_REG_ADDR_MIN.rawValue, bigEndian: register.number)
         case .untrack, .masquerade, .other: break
         }
     }
+}
+
+extension AddressFamily {
+    /// NFPROTO_….
+    var netfilterNumber: UInt32 { UInt32(self == .v4 ? NFPROTO_IPV4 : NFPROTO_IPV6) }
 }
 
 extension NetlinkWriter {

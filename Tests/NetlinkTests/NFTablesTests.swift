@@ -1,3 +1,4 @@
+import Addressing
 import CLinux
 import Netlink
 import Testing
@@ -214,7 +215,7 @@ struct NFTablesRandom: RandomNumberGenerator {
             userData: bytes(0...256))
     }
     mutating func expression() -> NFTablesExpression {
-        switch Int.random(in: 0...10, using: &self) {
+        switch Int.random(in: 0...12, using: &self) {
         case 0: .meta(pick(NFTablesExpression.Meta.allCases), into: register())
         case 1: .payload(pick(NFTablesExpression.Header.allCases), offset: number(), count: number(), into: register())
         case 2: .connectionState(into: register())
@@ -225,6 +226,8 @@ struct NFTablesRandom: RandomNumberGenerator {
         case 7: .verdict(pick(NFTablesExpression.Verdict.allCases))
         case 8: .untrack
         case 9: .masquerade
+        case 10: .load(register(), bytes(0...16))
+        case 11: .sourceNAT(pick(AddressFamily.allCases), register())
         default: .other("x" + name())
         }
     }
