@@ -23,6 +23,12 @@ extension Controller {
             throw unknownPool(poolID, "give an address")
         }
         guard let subnet = subnet(ofPool: poolID, in: network) else { throw unknownPool(poolID, "give an address") }
+        // One container, one address: the subnet is reached through the gateway.
+        return InterfaceAddress(try await give(network, subnet, wanted), length: subnet.prefix.family.width)
+    }
+
+    /// An address that nobody else gets until its endpoint is there, or it is freed.
+    func give(_ network: NetworkObject, _ subnet: Subnet, _ wanted: IPAddress?) async throws -> IPAddress {
         let address = try await allocate(network, subnet, wanted)
         // Another request for it may have been answered while this one waited for the store.
         guard local.allocations[network.id]?[address]?.endpoint == nil,
@@ -32,8 +38,7 @@ extension Controller {
                 .conflict, "give address \(address) on network \(network.displayName)", cause: "a container that is just being started or removed has it",
                 remedy: "choose another address, or try again in a minute")
         }
-        // One container, one address: the subnet is reached through the gateway.
-        return InterfaceAddress(address, length: address.family.width)
+        return address
     }
 
     private func allocate(_ network: NetworkObject, _ subnet: Subnet, _ wanted: IPAddress?) async throws -> IPAddress {

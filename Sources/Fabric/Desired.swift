@@ -95,7 +95,7 @@ package enum Desired {
             state.routes[RouteKey(destination: subnet.prefix, metric: farMetric)] = .unreachable
         }
         var guards: [AddressFamily: Set<FilterElement>] = [.v4: [], .v6: []]
-        for endpoint in endpoints {
+        for endpoint in endpoints where !endpoint.id.isHost {
             let link = endpoint.outerLink
             state.links[link] = Link(.veth, mtu: mtu, peer: peer(of: endpoint, network: network))
             settle(link: link, into: &state)
@@ -115,24 +115,15 @@ package enum Desired {
                 }
             }
         }
-        if !network.isInternal {
-            let pair = EgressPair(network: network, settings: settings)
-            state.links[egressLink] = Link(
-                .veth, mtu: max(mtu, 1280), peer: VethPeer(name: pair.hostLink, place: .namespace(.host)))
-            settle(link: egressLink, into: &state)
-            for family in network.families {
-                state.addresses.insert(LinkAddress(link: egressLink, address: pair.inside(family)))
-                state.routes[RouteKey(destination: IPPrefix(containing: pair.outside(family).address, length: 0))] =
-                    .via(pair.outside(family).address, link: egressLink)
-            }
-        }
-        state.filter = filter(network, guards: guards)
+        let exposed = exposed(network, view: view, me: me, endpoints: endpoints)
+        outside(network, exposed: exposed, mtu: mtu, settings: settings, into: &state)
+        state.filter = filter(network, guards: guards, exposed: exposed)
     }
 
     /// Higher than any route of an owner.
     package static let farMetric: UInt32 = 0x7fff_ffff
 
-    private static func settle(link: String, into state: inout NamespaceState) {
+    static func settle(link: String, into state: inout NamespaceState) {
         state.sysctls["net/ipv4/conf/\(link)/rp_filter"] = "0"
         state.sysctls["net/ipv4/conf/\(link)/send_redirects"] = "0"
     }
@@ -141,7 +132,7 @@ package enum Desired {
         guard let sandbox = endpoint.sandbox, endpoint.wasSeen else {
             return VethPeer(name: endpoint.innerLink, mac: endpoint.mac, place: .namespace(.host))
         }
-        let routes = containerRoutes(network, addresses: endpoint.addresses)
+        let routes = containerRoutes(network, addresses: endpoint.addresses, hasGateway: endpoint.hasGateway)
             + (endpoint.hasGateway ? defaultRoutes(network, addresses: endpoint.addresses) : [])
         let addresses = endpoint.addresses.map { InterfaceAddress($0, length: $0.family.width) }
         return VethPeer(
@@ -149,11 +140,18 @@ package enum Desired {
             place: .sandbox(path: sandbox, addresses: addresses, routes: routes))
     }
 
-    /// The routes of a container for its network: the gateway on the link, the subnet through the gateway.
-    package static func containerRoutes(_ network: NetworkObject, addresses: [IPAddress]) -> [SandboxRoute] {
+    /// The routes of a container for its network: the gateway on the link, the subnet through the gateway. One whose ports Docker publishes has its way out
+    /// by Docker's gateway bridge, which knows IPv4 only; over IPv6 it leaves by the network, by two halves of everything, since a default
+    /// route would keep Docker from making that bridge.
+    package static func containerRoutes(_ network: NetworkObject, addresses: [IPAddress], hasGateway: Bool) -> [SandboxRoute] {
         let subnets = network.subnets.filter { subnet in addresses.contains { $0.family == subnet.prefix.family } }
         return subnets.map { SandboxRoute(destination: IPPrefix($0.gateway), nextHop: nil) }
             + subnets.map { SandboxRoute(destination: $0.prefix, nextHop: $0.gateway) }
+            + (hasGateway || !network.hasWayOut ? [] : subnets.filter { $0.prefix.family == .v6 }.flatMap { subnet in
+                [UInt128(0), 1 << 127].map {
+                    SandboxRoute(destination: IPPrefix(containing: IPAddress(.v6, bits: $0), length: 1), nextHop: subnet.gateway)
+                }
+            })
     }
 
     private static func defaultRoutes(_ network: NetworkObject, addresses: [IPAddress]) -> [SandboxRoute] {
