@@ -112,7 +112,7 @@ extension Controller {
             guard present.endpoint == nil, present.lentTo == nil else { throw inUse(address, by: present.endpoint, operation) }
             // A single address is ours when the store says so; a note alone may be one of a try that failed.
             if !present.isSingle || view.addresses[network.id]?[address]?.node == me.id {
-                present.since = bootSeconds()
+                (present.since, present.isLoose) = (bootSeconds(), nil)
                 try local.set(present, address, in: network.id)
                 return address
             }
@@ -136,11 +136,15 @@ extension Controller {
     /// Noted here before it is asked for, so that a lost answer leaves a note which the sweep resolves.
     private func takeSingle(_ address: IPAddress, block: IPPrefix, _ network: NetworkID, _ operation: String) async throws {
         let key = StoreKey.address(network, address)
-        try local.set(LocalAllocation(since: bootSeconds(), isSingle: true), address, in: network)
+        try local.set(LocalAllocation(since: bootSeconds(), isSingle: true, isLoose: true), address, in: network)
         let transaction = StoreTransaction(
             conditions: [.absent(key: key), .absent(key: StoreKey.block(network, block))],
             operations: [.put(key: key, value: try StoredJSON.encode(AddressObject(node: me.id)), lease: nil)])
-        guard try await commit(transaction, operation) == nil, view.addresses[network]?[address]?.node != me.id else { return }
+        if try await commit(transaction, operation) != nil || view.addresses[network]?[address]?.node == me.id {
+            guard var given = local.allocations[network]?[address] else { return }
+            given.isLoose = nil
+            return try local.set(given, address, in: network)
+        }
         if local.allocations[network]?[address]?.endpoint == nil { try local.removeAllocation(address, in: network) }
         throw AgentError(
             .conflict, operation, cause: "another node took it, or its block, at this moment", remedy: "try again, or choose another address")
@@ -340,9 +344,14 @@ extension Controller {
                 metadata: ["address": "\(address)", "endpoint": "\(endpoint)"])
             return
         }
-        // If the store does not answer, the next container with it has it again.
+        // If the store does not answer, the next container with it has it again, after a restart of the agent too.
+        var released = present
+        if present.isSingle {
+            released.isLoose = true
+            try local.set(released, address, in: network.id)
+        }
         giving.remove(AddressKey(network: network.id, address: address))
-        try await free(address, present, in: network.id)
+        try await free(address, released, in: network.id)
     }
 
     /// A single address goes back to the store first: if that fails the note stays, and the sweep tries again.

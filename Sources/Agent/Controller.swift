@@ -168,6 +168,10 @@ package actor Controller {
         viewRevision = try replica.load(into: &view)
         viewEpoch = try replica.epoch()
         if viewEpoch > 1 { self.me.epoch = viewEpoch }
+        // The engine may be between two calls to the agent before this one.
+        for (network, allocations) in local.allocations {
+            for (address, allocation) in allocations where allocation.isInHand { giving.insert(AddressKey(network: network, address: address)) }
+        }
         if let gone = local.removed {
             _ = view.set(.node(identity.node, gone))
             problems["removed"] = "\(Self.removedError("take part in the cluster"))"

@@ -50,6 +50,11 @@ package struct LocalAllocation: Hashable, Sendable, Codable {
     package var isSingle: Bool
     /// Lent to that node from a block of ours.
     package var lentTo: NodeID?
+    /// true: no engine has it in its hand. It let it go, and the store has yet to hear of that; or it was never given it.
+    package var isLoose: Bool?
+
+    /// Given to the engine, which has made no endpoint with it yet, or has deleted that and is about to release the address.
+    var isInHand: Bool { endpoint == nil && lentTo == nil && isLoose != true }
 }
 
 /// A block of a network.

@@ -24,7 +24,13 @@ enum Propagation {
         do {
             let nodes = try await start(count)
             let all = try await network("all", "10.32.0.0/13", nodes)
-            for (index, node) in nodes.enumerated() where index > 0 { _ = try await attach("c\(index)", to: all, on: node) }
+            // Many at once: each block makes work on all nodes that have one already, and what comes together is one pass there.
+            for part in stride(from: 1, to: count, by: 100) {
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    for index in part..<min(part + 100, count) { group.addTask { _ = try await attach("c\(index)", to: all, on: nodes[index]) } }
+                    try await group.waitForAll()
+                }
+            }
             try await settled(nodes, all, blocks: count - 1)
             var times: [Double] = []
             var work: [Double] = []
