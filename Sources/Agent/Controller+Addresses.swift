@@ -344,14 +344,19 @@ extension Controller {
                 metadata: ["address": "\(address)", "endpoint": "\(endpoint)"])
             return
         }
+        try await letGo(address, present, in: network.id)
+    }
+
+    /// Of an address that nobody has any more.
+    func letGo(_ address: IPAddress, _ present: LocalAllocation, in network: NetworkID) async throws {
         // If the store does not answer, the next container with it has it again, after a restart of the agent too.
         var released = present
         if present.isSingle {
             released.isLoose = true
-            try local.set(released, address, in: network.id)
+            try local.set(released, address, in: network)
         }
-        giving.remove(AddressKey(network: network.id, address: address))
-        try await free(address, released, in: network.id)
+        giving.remove(AddressKey(network: network, address: address))
+        try await free(address, released, in: network)
     }
 
     /// A single address goes back to the store first: if that fails the note stays, and the sweep tries again.

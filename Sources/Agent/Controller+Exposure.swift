@@ -108,10 +108,9 @@ extension Controller {
     }
 
     private func giveBack(_ address: IPAddress, _ network: NetworkID) async {
-        giving.remove(AddressKey(network: network, address: address))
         guard let present = local.allocations[network]?[address], present.endpoint == nil else { return }
         // If the store does not answer, the sweep does it.
-        do { try await free(address, present, in: network) } catch {
+        do { try await letGo(address, present, in: network) } catch {
             log.notice("an address is given back later", metadata: ["address": "\(address)", "error": "\(error)"])
         }
     }
