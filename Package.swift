@@ -73,7 +73,7 @@ let package = Package(
         tests("Addressing", ["Addressing"]),
         tests("Netlink", ["Netlink", "Addressing", "CLinux"]),
         tests("Fabric", ["Fabric", "Addressing", "TestKit"]),
-        tests("Kernel", ["Kernel", "Fabric", "Netlink", "Addressing", "CLinux"]),
+        tests("Kernel", ["Kernel", "Fabric", "Netlink", "Addressing", "CLinux", "TestKit"]),
         tests(
             "TLS",
             [

@@ -47,10 +47,12 @@ extension Step {
         case .createLink, .deleteLink, .changeLink: "link"
         case .addAddress, .deleteAddress: "address"
         case .setNeighbor, .deleteNeighbor: "neighbour"
-        case .setForwarding, .deleteForwarding: "fdb"
+        case .setForwarding, .deleteForwarding, .setStation, .deleteStation, .addFlood, .deleteFlood: "fdb"
+        case .setBridge, .setPort: "link"
+        case .addGroup, .deleteGroup: "mdb"
         case .setRoute, .deleteRoute: "route"
         case .setSysctl: "sysctl"
-        case .setFilter, .changeSet: "filter"
+        case .setFilter, .changeSet, .setBridgeFilter, .changeBridgeSet: "filter"
         }
     }
 }

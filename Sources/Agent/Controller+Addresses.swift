@@ -23,8 +23,9 @@ extension Controller {
             throw unknownPool(poolID, "give an address")
         }
         guard let subnet = subnet(ofPool: poolID, in: network) else { throw unknownPool(poolID, "give an address") }
-        // One container, one address: the subnet is reached through the gateway.
-        return InterfaceAddress(try await give(network, subnet, wanted), length: subnet.prefix.family.width)
+        let address = try await give(network, subnet, wanted)
+        // One container, one address: the subnet is reached through the gateway, or is on the link of a switched network.
+        return InterfaceAddress(address, length: network.lengthOnLink(of: address))
     }
 
     /// An address that nobody else gets until its endpoint is there, or it is freed.

@@ -55,6 +55,9 @@ extension Controller {
                 throw AgentError(
                     .invalid, operation, cause: "'\(request.mac)' is no unicast MAC address", remedy: "correct --mac-address")
             }
+            guard !network.isSwitched || given != Desired.gatewayMAC(network) else {
+                throw AgentError(.invalid, operation, cause: "'\(given)' is the MAC address of the network's gateway", remedy: "choose another --mac-address")
+            }
             mac = given
         }
         if let present = local.endpoints[request.id] {
@@ -127,7 +130,7 @@ extension Controller {
         let fatal = failures.first { failure in
             if failure.isSkipped { return false }
             switch failure.step {
-            case .createLink(_, Desired.tunnelLink, _): return true
+            case .createLink(_, Desired.tunnelLink, _), .createLink(_, Desired.bridgeLink, _), .setPort(_, Desired.tunnelLink, _): return true
             case .deleteRoute: return false
             default: return failure.step.link == nil || failure.step.link == endpoint.outerLink
             }

@@ -49,9 +49,11 @@ extension Controller {
             for address in addresses { giving.remove(AddressKey(network: network.id, address: address)) }
             viewChanged()
             let failures = await reconciler.settle(.network(network.id)) + reconciler.settle(.host)
-            let link = EgressPair(network: network, settings: settings).hostLink
+            let links = [
+                nil, EgressPair(network: network, settings: settings).hostLink, Desired.egressLink, endpoint.outerLink, Desired.hostPort(of: network.id),
+            ]
             // What else fails is tried again, and is no fault of this.
-            if let fatal = failures.first(where: { !$0.isSkipped && ($0.step.link == nil || $0.step.link == link || $0.step.link == Desired.egressLink) }) {
+            if let fatal = failures.first(where: { !$0.isSkipped && links.contains($0.step.link) }) {
                 throw AgentError(.kernel, operation, cause: "the kernel refused: \(fatal.reason)", remedy: "see 'tulle plan' and the agent's log")
             }
         } catch {

@@ -112,10 +112,16 @@ extension Controller {
                 .invalid, operation, cause: "the option '\(name)' does not exist",
                 remedy: "use one of \(known.joined(separator: ", "))")
         }
-        for (name, only) in [(DriverOption.mode, "routed"), (DriverOption.backend, "vxlan")] {
+        for (name, only) in [(DriverOption.backend, "vxlan")] {
             guard let value = request.options[name], value != only else { continue }
             throw AgentError(
                 .invalid, operation, cause: "\(name)=\(value) is not supported by this version", remedy: "leave it out, or say \(only)")
+        }
+        let modeText = request.options[DriverOption.mode] ?? NetworkObject.Mode.routed.rawValue
+        guard let mode = NetworkObject.Mode(rawValue: modeText) else {
+            let known = NetworkObject.Mode.allCases.map(\.rawValue).joined(separator: " or ")
+            throw AgentError(
+                .invalid, operation, cause: "\(DriverOption.mode)=\(modeText) is not supported by this version", remedy: "leave it out, or say \(known)")
         }
         try checkEgress(request, pools, operation)
         var mtu: Int?
@@ -132,12 +138,14 @@ extension Controller {
             throw AgentError(
                 .full, operation, cause: "no VNI is left from \(settings.vniBase) on", remedy: "remove networks that nobody uses")
         }
-        return NetworkObject(
+        var network = NetworkObject(
             id: id, key: request.options[DriverOption.network] ?? id.description, name: nil, state: .pending, vni: vni,
             subnets: pools, isInternal: request.isInternal, mtu: mtu,
             options: request.options.filter { $0.key != DriverOption.network },
             addressOptions: addressOptions.filter { $0.key != DriverOption.network }, origin: me.id,
             dockerID: terms.scopeIsGlobal ? request.dockerID : nil)
+        if mode != .routed { network.mode = mode }
+        return network
     }
 
     enum Publication {
@@ -319,6 +327,7 @@ extension NetworkObject {
             return mine == Set(other.subnets.map(\.prefix)) ? "gateway, range or auxiliary address" : "subnet"
         }
         if isInternal != other.isInternal { return "--internal" }
+        if mode != other.mode { return DriverOption.mode }
         if mtu != other.mtu { return "MTU" }
         if options != other.options { return "set of options" }
         return nil

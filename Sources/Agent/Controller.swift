@@ -126,6 +126,8 @@ package actor Controller {
     var knownSince: [EndpointID: Double] = [:]
     /// Since when (CLOCK_BOOTTIME) a block of ours is empty.
     var emptySince: [BlockKey: Double] = [:]
+    /// To which multicast groups containers here listen, in each network that is switched.
+    package internal(set) var listened: [NetworkID: Set<IPAddress>] = [:]
     /// The remote part of each network's desired state, which only the store changes.
     var remoteParts: [NetworkID: NamespaceState] = [:]
     /// Names that hosts were let in with a moment ago, and since when (CLOCK_BOOTTIME).

@@ -61,6 +61,7 @@ extension ClusterView {
         for (id, all) in blocks { keys += all.filter { nodes.contains($0.value.node) }.map { StoreKey.block(id, $0.key) } }
         for (id, all) in addresses { keys += all.filter { nodes.contains($0.value.node) }.map { StoreKey.address(id, $0.key) } }
         for (id, all) in endpoints { keys += all.filter { nodes.contains($0.value.node) }.map { StoreKey.endpoint(id, $0.key) } }
+        for (id, all) in groups { keys += all.filter { nodes.contains($0.key) }.map { StoreKey.groups(id, $0.key) } }
         for (id, all) in requests { keys += all.filter { nodes.contains($0.value.from) }.map { StoreKey.request(id, $0.key) } }
         // Nobody else can name them, and what others made with the same subnet waits for that name.
         for network in networks.values where network.state == .pending && network.dockerID == nil && nodes.contains(network.origin) {

@@ -10,7 +10,7 @@ extension Controller {
     package func publish() async {
         while !Task.isCancelled {
             // Taken before the comparison, so that what changes meanwhile is compared again.
-            let (seen, endpoints) = (concerns, local.endpoints)
+            let (seen, endpoints, listened) = (concerns, local.endpoints, listened)
             if isStoreReachable, distrust == nil, !isBringing, isRegistered, viewRevision >= published {
                 do {
                     let operations = try publications(over: try await changedEndpoints())
@@ -33,7 +33,7 @@ extension Controller {
                 }
             }
             try? await Task.sleep(for: .milliseconds(100))
-            _ = await wait(within: .seconds(10)) { $0.concerns != seen || $0.local.endpoints != endpoints }
+            _ = await wait(within: .seconds(10)) { $0.concerns != seen || $0.local.endpoints != endpoints || $0.listened != listened }
         }
     }
 
@@ -47,6 +47,7 @@ extension Controller {
         case .block(let network, _, _): local.allocations[network]?.isEmpty == false || view.networks[network]?.state == .removed
         case .address(let network, let address, let value):
             value?.node == me.id || view.addresses[network]?[address]?.node == me.id || local.allocations[network]?.isEmpty == false
+        case .groups(_, let node, _): node == me.id
         case .cluster, .node, .network, .request, .token, .authority: true
         }
     }
@@ -123,6 +124,7 @@ extension Controller {
             let key = StoreKey.endpoint(endpoint.network, endpoint.id)
             entries[key] = try await store.list(prefix: key).entries.first { $0.key == key }
         }
+        for key in changedGroups { entries[key] = try await store.list(prefix: key).entries.first { $0.key == key } }
         return entries
     }
 
@@ -144,6 +146,7 @@ extension Controller {
                 operations.append(.delete(key: StoreKey.endpoint(network, endpoint.id)))
             }
         }
+        operations += try groupPublications(over: entries)
         for (network, addresses) in view.addresses {
             for (address, object) in addresses where object.node == me.id && local.allocations[network]?[address] == nil {
                 // Ours by the store and unknown here: a grant that is being taken has its request still open.

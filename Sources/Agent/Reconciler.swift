@@ -3,6 +3,7 @@
 /// Everything only marks a namespace dirty. The loop takes what is dirty, asks for the desired state, reads the observed
 /// one, plans, applies, and looks again until nothing is left to do. A request of the engine marks, then waits for the
 /// pass that began after its mark. A step that failed leaves its namespace dirty and is tried again with back-off.
+package import Addressing
 package import Fabric
 package import Logging
 
@@ -13,6 +14,12 @@ package protocol DesiredSource: Sendable {
     func desired(_ namespace: NamespaceID) async throws -> NamespaceState?
     /// All that should exist.
     func namespaces() async -> Set<NamespaceID>
+    /// To which multicast groups containers there listen; told after each pass.
+    func heard(_ namespace: NamespaceID, listened: Set<IPAddress>) async
+}
+
+extension DesiredSource {
+    package func heard(_ namespace: NamespaceID, listened: Set<IPAddress>) async {}
 }
 
 package actor Reconciler {
@@ -163,6 +170,7 @@ package actor Reconciler {
             for round in 0..<4 {
                 let observed = try await plane.observe(namespace, fresh: fresh && round == 0)
                 let steps = Planner.plan(namespace, desired: desired, observed: observed)
+                if namespace != .host { await source?.heard(namespace, listened: observed?.listened ?? []) }
                 if steps.isEmpty { break }
                 log.trace("applying", metadata: ["namespace": "\(namespace)", "steps": "\(steps.count)"])
                 failed = await plane.apply(steps)

@@ -72,7 +72,7 @@ extension Controller {
         let users = Set(blocks.values.map(\.node)).union(endpoints.values.map(\.node))
         return NetworkReport(
             id: network.id.description, name: engine?.name ?? network.name ?? "-",
-            key: network.hasOwnKey ? network.key : nil, vni: network.vni.number,
+            key: network.hasOwnKey ? network.key : nil, vni: network.vni.number, mode: (network.mode ?? .routed).rawValue,
             mtu: view.mtu(of: network, me: me),
             subnets: network.subnets.map { subnet in
                 NetworkReport.Subnet(

@@ -18,6 +18,7 @@ package enum StoreKey {
     package static let addresses = "addresses/"
     package static let requests = "requests/"
     package static let endpoints = "endpoints/"
+    package static let groups = "groups/"
     package static let tokens = "tokens/"
     package static let authorities = "authorities/"
 
@@ -40,6 +41,7 @@ package enum StoreKey {
     package static func endpoint(_ network: NetworkID, _ id: EndpointID) -> String {
         "\(endpoints)\(network)/\(escaped(id.description))"
     }
+    package static func groups(_ network: NetworkID, _ node: NodeID) -> String { "\(groups)\(network)/\(node)" }
     package static func token(_ id: String) -> String { tokens + escaped(id) }
     package static func authority(_ fingerprint: String) -> String { authorities + escaped(fingerprint) }
     package static func networkName(_ name: String) -> String { networkNames + escaped(name) }
@@ -92,8 +94,9 @@ package enum StoredJSON {
                 .invalid, "read the store's key \(key)", cause: cause,
                 remedy: "an agent of a newer version may have written it: upgrade this one; otherwise correct or remove the key")
         }
-        if let format = newerFormat(value) {
-            throw unreadable("it has format \(format), and this version knows \(storeFormat); it is left as it is")
+        let known = type == NetworkObject.self ? modeFormat : storeFormat
+        if let format = newerFormat(value, than: known) {
+            throw unreadable("it has format \(format), and this version knows \(known); it is left as it is")
         }
         do { return try decode(type, value) } catch { throw unreadable("it holds no \(type): \(error)") }
     }
@@ -112,8 +115,8 @@ package enum StoredJSON {
     }
 
     /// The format of a value, which every object carries, if it is one that this version does not know.
-    private static func newerFormat(_ value: [UInt8]) -> Int? {
-        guard let format = (try? decode(Format.self, value))?.v, format > storeFormat else { return nil }
+    private static func newerFormat(_ value: [UInt8], than known: Int = storeFormat) -> Int? {
+        guard let format = (try? decode(Format.self, value))?.v, format > known else { return nil }
         return format
     }
     private struct Format: Decodable { var v: Int }
@@ -223,6 +226,9 @@ extension ClusterView.Object {
         case ("endpoints", 3):
             guard let id = NetworkID(parts[1]) else { found = try malformed(); break }
             found = .endpoint(id, EndpointID(parts[2]), try object(EndpointObject.self) { $0.network == id })
+        case ("groups", 3):
+            guard let id = NetworkID(parts[1]), let node = NodeID(parts[2]) else { found = try malformed(); break }
+            found = .groups(id, node, try object(GroupsObject.self) { $0.network == id && $0.node == node })
         case ("tokens", 2): found = .token(parts[1], try object(TokenObject.self) { $0.id == parts[1] })
         case ("authorities", 2): found = .authority(parts[1], try object(AuthorityObject.self) { $0.fingerprint == parts[1] })
         default: found = nil
@@ -242,6 +248,7 @@ extension ClusterView.Object {
             if !times.contains(token.created) || !times.contains(token.expires) { return "created or expires" }
             return sizes.contains(token.used) && token.uses.map(sizes.contains) ?? true ? nil : "uses or used"
         case let authority as AuthorityObject: return times.contains(authority.created) ? nil : "created"
+        case let groups as GroupsObject: return groups.groups.allSatisfy(\.isMulticast) && groups.groups.count <= 4 * GroupsObject.most ? nil : "groups"
         case let endpoint as EndpointObject: return times.contains(endpoint.created) ? nil : "created"
         case let network as NetworkObject:
             if let mtu = network.mtu, !sizes.contains(mtu) { return "mtu" }

@@ -1,5 +1,7 @@
 #include "CLinux.h"
 
+#include <netpacket/packet.h>
+#include <sys/socket.h>
 #include <errno.h>
 #include <linux/nsfs.h>
 #include <pthread.h>
@@ -31,6 +33,12 @@ const char *linux_errno_name(int number) {
 }
 
 int linux_name_thread(const char *name) { return pthread_setname_np(pthread_self(), name); }
+
+int linux_frame_socket(void) { return socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); }
+long linux_send_frame(int socket, int index, const void *frame, unsigned long size) {
+    struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = index};
+    return sendto(socket, frame, size, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof to);
+}
 
 int linux_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
 int linux_epoll_add(int epoll, int descriptor, uint64_t key) {

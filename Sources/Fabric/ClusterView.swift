@@ -15,6 +15,7 @@ package struct ClusterView: Sendable {
     package var addresses: [NetworkID: [IPAddress: AddressObject]] = [:]
     package var requests: [NetworkID: [String: BorrowObject]] = [:]
     package var endpoints: [NetworkID: [EndpointID: EndpointObject]] = [:]
+    package var groups: [NetworkID: [NodeID: GroupsObject]] = [:]
     /// By id.
     package var tokens: [String: TokenObject] = [:]
     /// By fingerprint.
@@ -33,6 +34,7 @@ package struct ClusterView: Sendable {
         case address(NetworkID, IPAddress, AddressObject?)
         case request(NetworkID, String, BorrowObject?)
         case endpoint(NetworkID, EndpointID, EndpointObject?)
+        case groups(NetworkID, NodeID, GroupsObject?)
         case token(String, TokenObject?)
         case authority(String, AuthorityObject?)
     }
@@ -78,7 +80,10 @@ package struct ClusterView: Sendable {
             return .display
         case .endpoint(let id, let endpoint, let value):
             endpoints[id, default: [:]].updateOptional(endpoint, value)
-            return .display
+            return networks[id]?.isSwitched == true ? .network(id) : .display
+        case .groups(let id, let node, let value):
+            groups[id, default: [:]].updateOptional(node, value)
+            return networks[id]?.isSwitched == true ? .network(id) : .display
         case .token(let id, let value):
             tokens.updateOptional(id, value)
             return .display

@@ -35,12 +35,25 @@ package enum Step: Hashable, Sendable {
     case deleteNeighbor(NamespaceID, NeighborKey)
     case setForwarding(NamespaceID, ForwardingKey, IPAddress)
     case deleteForwarding(NamespaceID, ForwardingKey)
+    case setBridge(NamespaceID, String, Bridge)
+    /// nil takes the link out of its bridge.
+    case setPort(NamespaceID, String, BridgePort?)
+    case setStation(NamespaceID, MACAddress, port: String)
+    /// The port is the one that the row has.
+    case deleteStation(NamespaceID, MACAddress, port: String)
+    case addFlood(NamespaceID, FloodRow)
+    case deleteFlood(NamespaceID, FloodRow)
+    case addGroup(NamespaceID, GroupRow)
+    case deleteGroup(NamespaceID, GroupRow)
     case setRoute(NamespaceID, RouteKey, RouteTarget)
     case deleteRoute(NamespaceID, RouteKey)
     case setSysctl(NamespaceID, path: String, value: String)
     /// The whole table, atomically; nil removes it.
     case setFilter(NamespaceID, PacketFilter?)
     case changeSet(NamespaceID, set: String, type: FilterSet.ElementType, add: Set<FilterElement>, remove: Set<FilterElement>)
+    /// The same for the table of family `bridge`.
+    case setBridgeFilter(NamespaceID, PacketFilter?)
+    case changeBridgeSet(NamespaceID, set: String, type: FilterSet.ElementType, add: Set<FilterElement>, remove: Set<FilterElement>)
 
     package var namespace: NamespaceID {
         switch self {
@@ -50,10 +63,14 @@ package enum Step: Hashable, Sendable {
         case .addAddress(let id, _), .deleteAddress(let id, _): id
         case .setNeighbor(let id, _, _), .deleteNeighbor(let id, _): id
         case .setForwarding(let id, _, _), .deleteForwarding(let id, _): id
+        case .setBridge(let id, _, _), .setPort(let id, _, _): id
+        case .setStation(let id, _, port: _), .deleteStation(let id, _, port: _): id
+        case .addFlood(let id, _), .deleteFlood(let id, _): id
+        case .addGroup(let id, _), .deleteGroup(let id, _): id
         case .setRoute(let id, _, _), .deleteRoute(let id, _): id
         case .setSysctl(let id, path: _, value: _): id
-        case .setFilter(let id, _): id
-        case .changeSet(let id, set: _, type: _, add: _, remove: _): id
+        case .setFilter(let id, _), .setBridgeFilter(let id, _): id
+        case .changeSet(let id, set: _, type: _, add: _, remove: _), .changeBridgeSet(let id, set: _, type: _, add: _, remove: _): id
         }
     }
 
@@ -65,8 +82,12 @@ package enum Step: Hashable, Sendable {
         case .addAddress(_, let row), .deleteAddress(_, let row): row.link
         case .setNeighbor(_, let key, _), .deleteNeighbor(_, let key): key.link
         case .setForwarding(_, let key, _), .deleteForwarding(_, let key): key.link
+        case .setBridge(_, let name, _), .setPort(_, let name, _): name
+        case .setStation(_, _, port: let name), .deleteStation(_, _, port: let name): name
+        case .addFlood(_, let row), .deleteFlood(_, let row): row.link
+        case .addGroup(_, let row), .deleteGroup(_, let row): row.link
         case .setRoute(_, _, let target): target.link
-        case .createNamespace, .deleteNamespace, .deleteRoute, .setSysctl, .setFilter, .changeSet: nil
+        case .createNamespace, .deleteNamespace, .deleteRoute, .setSysctl, .setFilter, .changeSet, .setBridgeFilter, .changeBridgeSet: nil
         }
     }
 }

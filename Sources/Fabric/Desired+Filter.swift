@@ -62,11 +62,11 @@ extension Desired {
         hostAddresses: Set<IPAddress> = [], underlay: String, settings: Settings
     ) -> NamespaceState {
         var state = NamespaceState()
-        state.unknownLinks = Set(unknown.map(EgressPair.hostLink(of:)))
+        state.unknownLinks = Set(unknown.map(EgressPair.hostLink(of:)) + unknown.map(hostPort(of:)))
         outside(networks, view: view, me: me, exposures: exposures, settings: settings, into: &state)
         state.filter = hostFilter(
             view: view, underlay: underlay, settings: settings,
-            exposures: exposureGuards(networks, view: view, me: me, exposures: exposures, settings: settings),
+            exposures: exposureGuards(networks, exposures: exposures, settings: settings), ports: portGuards(networks, exposures: exposures),
             sources: chosenSources(networks, hostAddresses: hostAddresses, settings: settings))
         return state
     }
@@ -76,7 +76,7 @@ extension Desired {
     /// the same rule: another's source address the host may be about to replace by its own, which is a node's. And it keeps one network's egress from
     /// entering another's.
     private static func hostFilter(
-        view: ClusterView, underlay: String, settings: Settings, exposures: [FilterRule], sources: [FilterRule]
+        view: ClusterView, underlay: String, settings: Settings, exposures: [FilterRule], ports: [FilterRule], sources: [FilterRule]
     ) -> PacketFilter {
         let tunnel = FilterRule.Match.udpPort(settings.vxlanPort)
         let fromNetwork = FilterRule.Match.inputLinkPrefix(hostPrefix)
@@ -92,7 +92,7 @@ extension Desired {
                     FilterRule([.notInputLink(underlay), tunnel, .noRouteBack], counter: "forged", .drop),
                     FilterRule([tunnel, .sourceNotIn(set: peers4, .v4)], counter: "strangers", .drop),
                     FilterRule([tunnel, .sourceNotIn(set: peers6, .v6)], counter: "strangers", .drop),
-                ]),
+                ] + ports),
                 "forward": FilterChain(.filter, .forward, priority: -10, rules: [
                     FilterRule([tunnel, .destinationIn(set: peers4, .v4), .sourceNotIn(set: peers4, .v4)], counter: "forged", .drop),
                     FilterRule([tunnel, .destinationIn(set: peers6, .v6), .sourceNotIn(set: peers6, .v6)], counter: "forged", .drop),

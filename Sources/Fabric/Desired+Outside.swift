@@ -4,11 +4,19 @@
 /// the network as its source. In the network's namespace `forward` lets that source in, and that one only; from there on it is any
 /// container's packet, untracked, by C's link or the tunnel. C's answer, or its own call, meets the one route of the host's address, back
 /// through the pair. Nothing of this is forwarded by the host, so its FORWARD rules do not see it.
+///
+/// On a switched network the host is a port of the segment like any container: one end of a veth pair is in the bridge, under the same guards, the
+/// other on the host, with the endpoint's MAC. The bridge answers for all addresses, the host's included.
 import Addressing
 
 extension Desired {
-    /// In the network's namespace: the egress pair, made with its other end, and the routes by it.
-    static func outside(_ network: NetworkObject, exposed: [IPAddress], mtu: Int, settings: Settings, into state: inout NamespaceState) {
+    /// In the network's namespace: the egress pair, made with its other end, the routes by it, and the filter of what is routed.
+    static func outside(
+        _ network: NetworkObject, view: ClusterView, me: NodeObject, endpoints: [LocalEndpoint], guards: [AddressFamily: Set<FilterElement>],
+        mtu: Int, settings: Settings, into state: inout NamespaceState
+    ) {
+        let exposed = network.isSwitched ? [] : exposed(network, view: view, me: me, endpoints: endpoints)
+        state.filter = filter(network, guards: guards, exposed: exposed)
         guard network.hasWayOut || !exposed.isEmpty else { return }
         let pair = EgressPair(network: network, settings: settings)
         state.links[egressLink] = Link(.veth, mtu: max(mtu, 1280), peer: VethPeer(name: pair.hostLink, place: .namespace(.host)))
@@ -62,7 +70,8 @@ extension Desired {
             if outgoing.contains(where: { $0.subnet(of: .v6) != nil }) { state.sysctls["net/ipv6/conf/all/forwarding"] = "1" }
         }
         for network in networks {
-            let exposed = exposed(network, view: view, me: me, endpoints: exposures)
+            if network.isSwitched { port(of: network, view: view, me: me, exposures: exposures, into: &state) }
+            let exposed = network.isSwitched ? [] : exposed(network, view: view, me: me, endpoints: exposures)
             guard network.hasWayOut || !exposed.isEmpty else { continue }
             let pair = EgressPair(network: network, settings: settings)
             // Made with its other end, in the network's namespace.
@@ -80,12 +89,47 @@ extension Desired {
         }
     }
 
+    /// The host's end of its port of a segment; the other is made in the network's namespace.
+    package static func hostPort(of network: NetworkID) -> String { "\(hostPrefix)h\(network.short.prefix(9))" }
+
+    private static func port(
+        of network: NetworkObject, view: ClusterView, me: NodeObject, exposures: [LocalEndpoint], into state: inout NamespaceState
+    ) {
+        guard let endpoint = exposures.first(where: { $0.network == network.id }) else { return }
+        let link = hostPort(of: network.id)
+        state.links[link] = Link(.veth, mac: endpoint.mac, mtu: view.mtu(of: network, me: me))
+        state.sysctls["net/ipv4/conf/\(link)/rp_filter"] = "0"
+        for address in exposed(network, view: view, me: me, endpoints: [endpoint]) {
+            guard let subnet = network.subnet(containing: address) else { continue }
+            state.addresses.insert(LinkAddress(link: link, address: InterfaceAddress(address, length: address.family.width)))
+            state.routes[RouteKey(destination: subnet.prefix, metric: exposedMetric)] = .sourced(address, via: nil, link: link)
+        }
+    }
+
+    /// For chain `input` of the host: by its port of a segment come packets for its address there and to groups. The rest of the host is not on the segment,
+    /// and if that is internal, its containers must not reach it.
+    static func portGuards(_ networks: [NetworkObject], exposures: [LocalEndpoint]) -> [FilterRule] {
+        exposures.sorted { $0.id < $1.id }.flatMap { endpoint -> [FilterRule] in
+            guard let network = networks.first(where: { $0.id == endpoint.network }), network.isSwitched else { return [] }
+            let link = FilterRule.Match.inputLink(hostPort(of: network.id))
+            let ends = network.subnets.filter { $0.prefix.family == .v4 }.map { IPPrefix($0.prefix.last) }
+            let wanted = endpoint.addresses.map { IPPrefix($0) } + ends
+                + ["224.0.0.0/4", "255.255.255.255/32", "fe80::/10", "ff00::/8"].compactMap(IPPrefix.init)
+            return wanted.map { FilterRule([link, .destination($0)], .accept) } + [FilterRule([link], counter: "crossed", .drop)]
+        }
+    }
+
     /// For chain `forward` of the host: into an exposed network goes only what answers. Its host has a route that others could use, and NAT would give
     /// what it forwards the host's address of the network, or who sends may have written that.
     static func exposureGuards(
-        _ networks: [NetworkObject], view: ClusterView, me: NodeObject, exposures: [LocalEndpoint], settings: Settings
+        _ networks: [NetworkObject], exposures: [LocalEndpoint], settings: Settings
     ) -> [FilterRule] {
-        networks.filter { !exposed($0, view: view, me: me, endpoints: exposures).isEmpty }.sorted { $0.id < $1.id }.flatMap { network in
+        networks.filter { network in exposures.contains { $0.network == network.id } }.sorted { $0.id < $1.id }.flatMap { network in
+            if network.isSwitched {
+                // Nor is the host a router of the segment.
+                let link = hostPort(of: network.id)
+                return [FilterRule([.outputLink(link)], counter: "crossed", .drop), FilterRule([.inputLink(link)], counter: "crossed", .drop)]
+            }
             let link = EgressPair(network: network, settings: settings).hostLink
             return [
                 FilterRule([.outputLink(link), .established], .accept),

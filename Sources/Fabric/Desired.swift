@@ -4,7 +4,7 @@
 /// the subnet lead to the gateway, which the outer end of A's veth pair answers for. In the network's namespace the packet
 /// passes the guard (does A own this source?), is not tracked, and meets the route of B's block: through B's node,
 /// named by the link-local address of its VTEP MAC, on the VXLAN device. One permanent neighbour gives the MAC, one
-/// forwarding row the node's underlay address. There the same table has B's own /32 on B's link.
+/// forwarding row the node's underlay address. There the same table has B's own /32 on B's link. (Desired+Switched.swift has the other mode.)
 package import Addressing
 
 package struct Settings: Hashable, Sendable {
@@ -42,6 +42,7 @@ package enum Desired {
     package static func remote(
         _ network: NetworkObject, view: ClusterView, me: NodeObject, settings: Settings
     ) -> NamespaceState {
+        if network.isSwitched { return remoteSwitched(network, view: view, me: me, settings: settings) }
         var state = NamespaceState()
         let vxlan = VXLAN(vni: network.vni, port: settings.vxlanPort, local: me.underlay)
         // Below 1280 a link has no IPv6 (RFC 8200 section 5), and its next hops are IPv6 addresses. The containers' links keep the real MTU.
@@ -84,6 +85,10 @@ package enum Desired {
         state.sysctls["net/ipv4/conf/all/rp_filter"] = "0"
         state.sysctls["net/ipv4/conf/all/send_redirects"] = "0"
         settle(link: tunnelLink, into: &state)
+        if network.isSwitched {
+            localSwitched(network, view: view, me: me, endpoints: endpoints, into: &state)
+            return outside(network, view: view, me: me, endpoints: endpoints, guards: [:], mtu: mtu, settings: settings, into: &state)
+        }
         // Another node's "no route to host" comes from the gateway's address, which we have too.
         state.sysctls["net/ipv4/conf/\(tunnelLink)/accept_local"] = "1"
 
@@ -115,9 +120,7 @@ package enum Desired {
                 }
             }
         }
-        let exposed = exposed(network, view: view, me: me, endpoints: endpoints)
-        outside(network, exposed: exposed, mtu: mtu, settings: settings, into: &state)
-        state.filter = filter(network, guards: guards, exposed: exposed)
+        outside(network, view: view, me: me, endpoints: endpoints, guards: guards, mtu: mtu, settings: settings, into: &state)
     }
 
     /// Higher than any route of an owner.
@@ -128,30 +131,32 @@ package enum Desired {
         state.sysctls["net/ipv4/conf/\(link)/send_redirects"] = "0"
     }
 
-    private static func peer(of endpoint: LocalEndpoint, network: NetworkObject) -> VethPeer {
+    static func peer(of endpoint: LocalEndpoint, network: NetworkObject) -> VethPeer {
+        if endpoint.id.isHost { return VethPeer(name: hostPort(of: network.id), mac: endpoint.mac, place: .namespace(.host)) }
         guard let sandbox = endpoint.sandbox, endpoint.wasSeen else {
             return VethPeer(name: endpoint.innerLink, mac: endpoint.mac, place: .namespace(.host))
         }
         let routes = containerRoutes(network, addresses: endpoint.addresses, hasGateway: endpoint.hasGateway)
             + (endpoint.hasGateway ? defaultRoutes(network, addresses: endpoint.addresses) : [])
-        let addresses = endpoint.addresses.map { InterfaceAddress($0, length: $0.family.width) }
+        let addresses = endpoint.addresses.map { InterfaceAddress($0, length: network.lengthOnLink(of: $0)) }
         return VethPeer(
             name: "eth", mac: endpoint.mac,
             place: .sandbox(path: sandbox, addresses: addresses, routes: routes))
     }
 
-    /// The routes of a container for its network: the gateway on the link, the subnet through the gateway. One whose ports Docker publishes has its way out
-    /// by Docker's gateway bridge, which knows IPv4 only; over IPv6 it leaves by the network, by two halves of everything, since a default
-    /// route would keep Docker from making that bridge.
+    /// The routes of a container for its network: the gateway on the link, the subnet through the gateway; in a segment the subnet is on the link, by its
+    /// address's own length. One whose ports Docker publishes has its way out by Docker's gateway bridge, which knows IPv4 only; over IPv6 it
+    /// leaves by the network, by two halves of everything, since a default route would keep Docker from making that bridge.
     package static func containerRoutes(_ network: NetworkObject, addresses: [IPAddress], hasGateway: Bool) -> [SandboxRoute] {
         let subnets = network.subnets.filter { subnet in addresses.contains { $0.family == subnet.prefix.family } }
-        return subnets.map { SandboxRoute(destination: IPPrefix($0.gateway), nextHop: nil) }
+        let inside = network.isSwitched ? [] : subnets.map { SandboxRoute(destination: IPPrefix($0.gateway), nextHop: nil) }
             + subnets.map { SandboxRoute(destination: $0.prefix, nextHop: $0.gateway) }
-            + (hasGateway || !network.hasWayOut ? [] : subnets.filter { $0.prefix.family == .v6 }.flatMap { subnet in
-                [UInt128(0), 1 << 127].map {
-                    SandboxRoute(destination: IPPrefix(containing: IPAddress(.v6, bits: $0), length: 1), nextHop: subnet.gateway)
-                }
-            })
+        guard !hasGateway, network.hasWayOut else { return inside }
+        return inside + subnets.filter { $0.prefix.family == .v6 }.flatMap { subnet in
+            [UInt128(0), 1 << 127].map {
+                SandboxRoute(destination: IPPrefix(containing: IPAddress(.v6, bits: $0), length: 1), nextHop: subnet.gateway)
+            }
+        }
     }
 
     private static func defaultRoutes(_ network: NetworkObject, addresses: [IPAddress]) -> [SandboxRoute] {

@@ -41,11 +41,21 @@ package struct NamespaceState: Hashable, Sendable {
     package var neighbors: [NeighborKey: MACAddress] = [:]
     /// Rows of VXLAN forwarding databases: where a MAC lives.
     package var forwarding: [ForwardingKey: IPAddress] = [:]
+    /// Behind which port of the namespace's bridge a MAC is: static rows of the bridge's own forwarding database.
+    package var stations: [MACAddress: String] = [:]
+    package var floods: Set<FloodRow> = []
+    package var groups: Set<GroupRow> = []
     /// The main table.
     package var routes: [RouteKey: RouteTarget] = [:]
     /// Path below /proc/sys with slashes → value. Observed: the paths that desired states use (see `Sysctl`).
     package var sysctls: [String: String] = [:]
     package var filter: PacketFilter?
+    /// In the table of family `bridge`: what passes from port to port, which the other one does not see.
+    package var bridgeFilter: PacketFilter?
+    /// Only observed: multicast groups, without link-local ones, to which somebody behind a port other than the tunnel listens.
+    package var listened: Set<IPAddress> = []
+    /// Only observed: this kernel's VXLAN devices have no `groups`.
+    package var lacksGroups = false
     /// Only in desired states: links of which nothing is known, so that they and what hangs on them are left as they are.
     package var unknownLinks: Set<String> = []
 
@@ -59,6 +69,11 @@ package struct NamespaceState: Hashable, Sendable {
         rest.addresses = addresses.filter { !gone.contains($0.link) }
         rest.neighbors = neighbors.filter { !gone.contains($0.key.link) }
         rest.forwarding = forwarding.filter { !gone.contains($0.key.link) }
+        // With the bridge all its rows go, and its ports are ports no more.
+        rest.stations = gone.contains { links[$0]?.kind == .bridge } ? [:] : stations.filter { !gone.contains($0.value) }
+        for (name, link) in rest.links { if let port = link.port, gone.contains(port.bridge) { rest.links[name]?.port = nil } }
+        rest.floods = floods.filter { !gone.contains($0.link) }
+        rest.groups = groups.filter { !gone.contains($0.link) }
         rest.routes = routes.filter { $0.value.link.map { !gone.contains($0) } ?? true }
         return rest
     }
@@ -72,6 +87,7 @@ package struct Link: Hashable, Sendable {
         case vxlan(VXLAN)
         /// One end of a pair. The end that is created says where the other end goes; observed ends say nothing.
         case veth
+        case bridge
         /// Any other kind, by the kernel's name.
         case other(String)
     }
@@ -83,13 +99,22 @@ package struct Link: Hashable, Sendable {
     package var isUp: Bool
     /// Only in desired states, and not compared: how to make the pair.
     package var peer: VethPeer?
+    /// Of a bridge.
+    package var bridge: Bridge?
+    /// Of a link that is a port of one.
+    package var port: BridgePort?
 
-    package init(_ kind: Kind, mac: MACAddress? = nil, mtu: Int? = nil, isUp: Bool = true, peer: VethPeer? = nil) {
+    package init(
+        _ kind: Kind, mac: MACAddress? = nil, mtu: Int? = nil, isUp: Bool = true, peer: VethPeer? = nil, bridge: Bridge? = nil,
+        port: BridgePort? = nil
+    ) {
         self.kind = kind
         self.mac = mac
         self.mtu = mtu
         self.isUp = isUp
         self.peer = peer
+        self.bridge = bridge
+        self.port = port
     }
 }
 
@@ -180,8 +205,8 @@ package enum RouteTarget: Hashable, Sendable {
     case link(String)
     /// Through a next hop, which may be of the other family (RTA_VIA), taken to be on the link (`onlink`).
     case via(IPAddress, link: String)
-    /// The same, and the host's own packets go from that address unless their program chose one (RTA_PREFSRC).
-    case sourced(IPAddress, via: IPAddress, link: String)
+    /// The same, or without a next hop on the link, and the host's own packets go from that address unless their program chose one (RTA_PREFSRC).
+    case sourced(IPAddress, via: IPAddress?, link: String)
     /// "No route to host" at once.
     case unreachable
     /// Anything that we never make, such as several next hops: observed only.
@@ -201,9 +226,11 @@ package enum Sysctl {
     package static let namespace = [
         "net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/rp_filter",
         "net/ipv4/conf/all/send_redirects",
-    ]
+    ] + bridgeHooks
+    /// Whether bridged packets go through the filters for routed ones too (the module br_netfilter). Where it is not loaded they do not.
+    package static let bridgeHooks = ["iptables", "ip6tables", "arptables"].map { "net/bridge/bridge-nf-call-\($0)" }
     /// Of a link of ours.
     package static func link(_ name: String) -> [String] {
-        ["rp_filter", "send_redirects", "accept_local"].map { "net/ipv4/conf/\(name)/\($0)" }
+        ["rp_filter", "send_redirects", "accept_local"].map { "net/ipv4/conf/\(name)/\($0)" } + ["net/ipv6/conf/\(name)/disable_ipv6"]
     }
 }

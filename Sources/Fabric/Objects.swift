@@ -4,6 +4,9 @@ package import Addressing
 /// The format of all objects below. Version N reads N − 1.
 package let storeFormat = 1
 
+/// Of a network whose mode is not `routed`: an agent that knows only format 1 would lay it out as a routed one, so it must not read it.
+package let modeFormat = 2
+
 /// What agents of this version can do that all of a cluster must be able to. A later one that changes what all must agree on raises it, and the
 /// cluster's object says which level it needs; who has less takes no part.
 package let featureLevel = 1
@@ -132,6 +135,13 @@ package struct NetworkObject: Hashable, Sendable, Codable {
         /// A tombstone: it is to vanish everywhere.
         case removed
     }
+    /// How it looks to containers.
+    package enum Mode: String, Hashable, Sendable, Codable, CaseIterable {
+        /// Layer 3: per-node blocks, one next hop, no broadcast.
+        case routed
+        /// Layer 2: one Ethernet segment; broadcast and multicast work.
+        case switched
+    }
     package var v = storeFormat
     package var id: NetworkID
     /// What tells it from others with the same subnet: the user's `tulle.network`, or else the id.
@@ -145,6 +155,10 @@ package struct NetworkObject: Hashable, Sendable, Codable {
     package var isAttachable: Bool
     /// Fixed by the user; nil: follows the nodes' underlays.
     package var mtu: Int?
+    /// nil: routed.
+    package var mode: Mode? {
+        didSet { v = mode == nil ? storeFormat : modeFormat }
+    }
     /// The user's options of network and address driver, without those that agents add.
     package var options: [String: String]
     package var addressOptions: [String: String]
@@ -177,6 +191,11 @@ package struct NetworkObject: Hashable, Sendable, Codable {
         self.dockerID = dockerID
     }
 
+    package var isSwitched: Bool { mode == .switched }
+    /// The prefix length that a container's interface gets with that address: in a segment the subnet is on its link, otherwise only itself.
+    package func lengthOnLink(of address: IPAddress) -> Int {
+        isSwitched ? subnet(containing: address)?.prefix.length ?? address.family.width : address.family.width
+    }
     package var families: [AddressFamily] { subnets.map(\.prefix.family) }
     package func subnet(of family: AddressFamily) -> Subnet? { subnets.first { $0.prefix.family == family } }
     package func subnet(containing address: IPAddress) -> Subnet? { subnets.first { $0.prefix.contains(address) } }
@@ -224,7 +243,8 @@ package struct BorrowObject: Hashable, Sendable, Codable {
     }
 }
 
-/// `endpoints/NETWORK/ENDPOINT`: for people and for the question who still uses a network. No packet depends on it.
+/// `endpoints/NETWORK/ENDPOINT`: for people, for the question who still uses a network, and for switched networks, whose nodes learn from it behind
+/// which node a MAC is. No packet of a routed network depends on it.
 package struct EndpointObject: Hashable, Sendable, Codable {
     package var v = storeFormat
     package var id: EndpointID
@@ -246,5 +266,24 @@ package struct EndpointObject: Hashable, Sendable, Codable {
         self.addresses = addresses
         self.mac = mac
         self.created = created
+    }
+}
+
+/// `groups/NETWORK/NODE`: the multicast groups of a switched network to which containers on that node listen. Only that node's agent writes it.
+package struct GroupsObject: Hashable, Sendable, Codable {
+    package var v = storeFormat
+    package var network: NetworkID
+    package var node: NodeID
+    /// Sorted, without link-local ones; `most` of them.
+    package var groups: [IPAddress]
+    /// There are more: it gets all multicast.
+    package var hasMore: Bool?
+    package static let most = 512
+
+    package init(network: NetworkID, node: NodeID, listened: Set<IPAddress>) {
+        self.network = network
+        self.node = node
+        groups = Array(listened.sorted().prefix(Self.most))
+        hasMore = listened.count > Self.most ? true : nil
     }
 }

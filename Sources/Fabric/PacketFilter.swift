@@ -4,13 +4,19 @@
 package import Addressing
 
 package struct PacketFilter: Hashable, Sendable {
-    /// In table `inet tulle`, by name.
+    /// What the table sees: packets that this namespace routes, sends or receives, or frames from port to port of its bridge.
+    package enum Family: String, Hashable, Sendable { case inet, bridge }
+    package var family: Family
+    /// In table `tulle` of the family, by name.
     package var chains: [String: FilterChain]
     package var sets: [String: FilterSet]
     /// Named counters that rules refer to.
     package var counters: Set<String>
 
-    package init(chains: [String: FilterChain] = [:], sets: [String: FilterSet] = [:], counters: Set<String> = []) {
+    package init(
+        _ family: Family = .inet, chains: [String: FilterChain] = [:], sets: [String: FilterSet] = [:], counters: Set<String> = []
+    ) {
+        self.family = family
         self.chains = chains
         self.sets = sets
         self.counters = counters
@@ -18,7 +24,7 @@ package struct PacketFilter: Hashable, Sendable {
 
     /// Chains and counters and the sets' types: what only a replacement of the whole table can change.
     package func hasSameRules(as other: PacketFilter) -> Bool {
-        chains == other.chains && counters == other.counters && sets.mapValues(\.type) == other.sets.mapValues(\.type)
+        family == other.family && chains == other.chains && counters == other.counters && sets.mapValues(\.type) == other.sets.mapValues(\.type)
     }
 }
 
@@ -101,6 +107,21 @@ package struct FilterRule: Hashable, Sendable, CustomStringConvertible {
         /// iifname . ether saddr . saddr is not in a set of guards.
         case guardNotIn(set: String, AddressFamily)
         case udpPort(UInt16)
+        case udpSourcePort(UInt16)
+        /// The frame's type field (EtherType).
+        case etherType(UInt16)
+        /// To one receiver: the group bit of the destination MAC is not set.
+        case toOne
+        case destinationNotIn(set: String, AddressFamily)
+        /// iifname . ether saddr . arp spa is not in a set of guards.
+        case arpFrameNotIn(set: String)
+        /// iifname . arp sha . arp spa is not in a set of guards: what the frame says of itself inside.
+        case arpBodyNotIn(set: String)
+        /// A neighbour advertisement whose target, as iifname . ether saddr . target, is not in a set of guards.
+        case advertisementNotIn(set: String)
+        /// ICMPv6 types from the first to the last.
+        case icmpv6(UInt8, UInt8)
+        case igmp
         /// Conntrack state established or related.
         case established
         /// The host would not send to the packet's source by the link that it came in by (a strict reverse path check, as RFC 3704 section 2.2).
@@ -124,6 +145,15 @@ package struct FilterRule: Hashable, Sendable, CustomStringConvertible {
             case .destinationIn(let set, let family): "\(family.keyword) daddr @\(set)"
             case .guardNotIn(let set, let family): "iifname . ether saddr . \(family.keyword) saddr != @\(set)"
             case .udpPort(let port): "udp dport \(port)"
+            case .udpSourcePort(let port): "udp sport \(port)"
+            case .etherType(let type): "ether type 0x\(String(type, radix: 16))"
+            case .toOne: "ether daddr & 01:00:00:00:00:00 == 0"
+            case .destinationNotIn(let set, let family): "\(family.keyword) daddr != @\(set)"
+            case .arpFrameNotIn(let set): "iifname . ether saddr . arp saddr ip != @\(set)"
+            case .arpBodyNotIn(let set): "iifname . arp saddr ether . arp saddr ip != @\(set)"
+            case .advertisementNotIn(let set): "icmpv6 type 136 iifname . ether saddr . icmpv6 taddr != @\(set)"
+            case .icmpv6(let first, let last): "icmpv6 type \(first)-\(last)"
+            case .igmp: "meta l4proto igmp"
             case .noRouteBack: "fib saddr . iif oif 0"
             case .established: "ct state established,related"
             case .neighborDiscovery: "icmpv6 type 133-137"

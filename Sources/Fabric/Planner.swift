@@ -15,7 +15,12 @@ package enum Planner {
         var observed = (observed ?? NamespaceState()).without(desired.unknownLinks)
         var removals: [Step] = []
 
-        planFilter(id, desired.filter, observed.filter, &steps, &removals)
+        planFilter(desired.filter, observed.filter, &steps, &removals) { .setFilter(id, $0) } change: {
+            .changeSet(id, set: $0, type: $1, add: $2, remove: $3)
+        }
+        planFilter(desired.bridgeFilter, observed.bridgeFilter, &steps, &removals) { .setBridgeFilter(id, $0) } change: {
+            .changeBridgeSet(id, set: $0, type: $1, add: $2, remove: $3)
+        }
         planLinks(id, desired, &observed, &steps)
         for (path, value) in desired.sysctls.sorted(by: { $0.key < $1.key }) where observed.sysctls[path] != value {
             steps.append(.setSysctl(id, path: path, value: value))
@@ -25,20 +30,20 @@ package enum Planner {
     }
 
     private static func planFilter(
-        _ id: NamespaceID, _ desired: PacketFilter?, _ observed: PacketFilter?, _ steps: inout [Step],
-        _ removals: inout [Step]
+        _ desired: PacketFilter?, _ observed: PacketFilter?, _ steps: inout [Step], _ removals: inout [Step], replace: (PacketFilter?) -> Step,
+        change: (String, FilterSet.ElementType, Set<FilterElement>, Set<FilterElement>) -> Step
     ) {
         guard desired != observed else { return }
         guard let desired, let observed, desired.hasSameRules(as: observed) else {
-            steps.append(.setFilter(id, desired))
+            steps.append(replace(desired))
             return
         }
         for (name, set) in desired.sets.sorted(by: { $0.key < $1.key }) {
             let present = observed.sets[name]?.elements ?? []
             let add = set.elements.subtracting(present)
             let remove = present.subtracting(set.elements)
-            if !add.isEmpty { steps.append(.changeSet(id, set: name, type: set.type, add: add, remove: [])) }
-            if !remove.isEmpty { removals.append(.changeSet(id, set: name, type: set.type, add: [], remove: remove)) }
+            if !add.isEmpty { steps.append(change(name, set.type, add, [])) }
+            if !remove.isEmpty { removals.append(change(name, set.type, [], remove)) }
         }
     }
 
@@ -54,7 +59,9 @@ package enum Planner {
             gone.insert(name)
         }
         observed = observed.without(gone)
-        for (name, link) in desired.links.sorted(by: { $0.key < $1.key }) {
+        // A bridge before its ports.
+        for (name, link) in desired.links.sorted(by: { ($0.value.kind == .bridge ? 0 : 1, $0.key) < ($1.value.kind == .bridge ? 0 : 1, $1.key) }) {
+            defer { planPort(id, name, link, observed.links[name], &steps) }
             if let present = observed.links[name] {
                 let mac = link.mac != nil && link.mac != present.mac ? link.mac : nil
                 let mtu = link.mtu != nil && link.mtu != present.mtu ? link.mtu : nil
@@ -72,6 +79,14 @@ package enum Planner {
         }
     }
 
+    /// What a link has to do with a bridge. A pair that its other end has yet to make must wait for it.
+    private static func planPort(_ id: NamespaceID, _ name: String, _ link: Link, _ present: Link?, _ steps: inout [Step]) {
+        // A new one is made with its settings.
+        if let bridge = link.bridge, let present, bridge != present.bridge { steps.append(.setBridge(id, name, bridge)) }
+        guard link.port != present?.port, present != nil || link.kind != .veth || link.peer != nil else { return }
+        steps.append(.setPort(id, name, link.port))
+    }
+
     private static func planRows(
         _ id: NamespaceID, _ desired: NamespaceState, _ observed: NamespaceState, _ steps: inout [Step]
     ) {
@@ -87,6 +102,9 @@ package enum Planner {
         for (key, _) in observed.forwarding where desired.forwarding[key] == nil {
             steps.append(.deleteForwarding(id, key))
         }
+        for (mac, port) in observed.stations where desired.stations[mac] == nil { steps.append(.deleteStation(id, mac, port: port)) }
+        for row in observed.floods.subtracting(desired.floods) { steps.append(.deleteFlood(id, row)) }
+        for row in observed.groups.subtracting(desired.groups) { steps.append(.deleteGroup(id, row)) }
         for (key, _) in observed.routes where desired.routes[key] == nil { steps.append(.deleteRoute(id, key)) }
 
         for row in desired.addresses.subtracting(observed.addresses).sorted(by: \.sortKey) where exists(row.link) {
@@ -95,6 +113,14 @@ package enum Planner {
         for (key, mac) in desired.neighbors where observed.neighbors[key] != mac { steps.append(.setNeighbor(id, key, mac)) }
         for (key, remote) in desired.forwarding where observed.forwarding[key] != remote {
             steps.append(.setForwarding(id, key, remote))
+        }
+        for row in desired.floods.subtracting(observed.floods) { steps.append(.addFlood(id, row)) }
+        if !observed.lacksGroups {
+            for row in desired.groups.subtracting(observed.groups) { steps.append(.addGroup(id, row)) }
+        }
+        // After the tunnel's own row: a MAC of which the tunnel knows nothing would go to all hosts.
+        for (mac, port) in desired.stations where observed.stations[mac] != port && exists(port) {
+            steps.append(.setStation(id, mac, port: port))
         }
         for (key, target) in desired.routes where observed.routes[key] != target && target.link.map(exists) ?? true {
             if observed.routes[key] == .foreign { steps.append(.deleteRoute(id, key)) }

@@ -23,21 +23,59 @@ extension Step: CustomStringConvertible {
         case .setForwarding(_, let key, let remote):
             return "bridge \(place)fdb replace \(key.mac) dst \(remote) dev \(key.link) self"
         case .deleteForwarding(_, let key): return "bridge \(place)fdb del \(key.mac) dev \(key.link) self"
+        case .setBridge(_, let name, let bridge): return "ip \(place)link set \(name) type bridge \(bridge.words)"
+        case .setPort(_, let name, let port?): return "bridge \(place)link set dev \(name) master \(port.bridge) \(port.words)"
+        case .setPort(_, let name, nil): return "ip \(place)link set \(name) nomaster"
+        case .setStation(_, let mac, port: let port): return "bridge \(place)fdb replace \(mac) dev \(port) master static"
+        case .deleteStation(_, let mac, port: let port): return "bridge \(place)fdb del \(mac) dev \(port) master"
+        case .addFlood(_, let row): return "bridge \(place)fdb append \(MACAddress.any) dst \(row.remote) dev \(row.link) self"
+        case .deleteFlood(_, let row): return "bridge \(place)fdb del \(MACAddress.any) dst \(row.remote) dev \(row.link) self"
+        case .addGroup(_, let row):
+            return "bridge \(place)mdb replace dev \(row.link) port \(row.link) grp \(row.group) dst \(row.remote) permanent"
+        case .deleteGroup(_, let row): return "bridge \(place)mdb del dev \(row.link) port \(row.link) grp \(row.group) dst \(row.remote)"
         case .setRoute(_, let key, let target): return "ip \(place)route replace \(target.words(to: key))"
         case .deleteRoute(_, let key): return "ip \(place)route del \(key.words)"
         case .setSysctl(_, path: let path, value: let value):
             return (namespace == .host ? "" : "ip netns exec \(namespace) ") + "sysctl -w \(path)=\(value)"
-        case .setFilter(_, nil): return "nft delete table inet tulle (in \(namespace))"
-        case .setFilter(_, let filter?):
-            let rules = filter.chains.values.map(\.rules.count).reduce(0, +)
-            return "nft replace table inet tulle with \(rules) rules (in \(namespace))"
-        case .changeSet(_, set: let set, type: _, add: let add, remove: let remove):
-            let words = [
-                add.isEmpty ? nil : "add { \(add.map(\.words).sorted().joined(separator: ", ")) }",
-                remove.isEmpty ? nil : "delete { \(remove.map(\.words).sorted().joined(separator: ", ")) }",
-            ]
-            return "nft element inet tulle \(set) \(words.compactMap { $0 }.joined(separator: " ")) (in \(namespace))"
+        case .setFilter(_, let filter): return words(filter, table: "inet tulle")
+        case .setBridgeFilter(_, let filter): return words(filter, table: "bridge tulle")
+        case .changeSet(_, set: let set, type: _, add: let add, remove: let remove): return words("inet tulle \(set)", add, remove)
+        case .changeBridgeSet(_, set: let set, type: _, add: let add, remove: let remove): return words("bridge tulle \(set)", add, remove)
         }
+    }
+
+    private func words(_ filter: PacketFilter?, table: String) -> String {
+        guard let filter else { return "nft delete table \(table) (in \(namespace))" }
+        let rules = filter.chains.values.map(\.rules.count).reduce(0, +)
+        return "nft replace table \(table) with \(rules) rules (in \(namespace))"
+    }
+
+    private func words(_ set: String, _ add: Set<FilterElement>, _ remove: Set<FilterElement>) -> String {
+        let words = [
+            add.isEmpty ? nil : "add { \(add.map(\.words).sorted().joined(separator: ", ")) }",
+            remove.isEmpty ? nil : "delete { \(remove.map(\.words).sorted().joined(separator: ", ")) }",
+        ]
+        return "nft element \(set) \(words.compactMap { $0 }.joined(separator: " ")) (in \(namespace))"
+    }
+}
+
+extension Bridge {
+    fileprivate var words: String {
+        """
+        mcast_snooping \(snoops ? 1 : 0) mcast_querier \(queries ? 1 : 0) mcast_query_use_ifaddr \(asksFromOwnAddress ? 1 : 0) \
+        mcast_query_response_interval \(answerTime) \
+        stp_state \(hasSpanningTree ? 1 : 0) vlan_filtering \(filtersVLANs ? 1 : 0)
+        """
+    }
+}
+
+extension BridgePort {
+    fileprivate var words: String {
+        let flags = [
+            ("learning", learns), ("flood", floodsUnknown), ("mcast_flood", floodsMulticast), ("bcast_flood", floodsBroadcast),
+            ("neigh_suppress", suppressesNeighbors), ("proxy_arp", proxiesARP), ("isolated", isIsolated),
+        ]
+        return flags.map { "\($0) \($1 ? "on" : "off")" }.joined(separator: " ") + " mcast_router \(getsAllMulticast ? 2 : 1)"
     }
 }
 
@@ -50,6 +88,7 @@ extension Link {
         case .loopback: words.append("type loopback")
         case .vxlan(let vxlan): words.append("type vxlan id \(vxlan.vni) dstport \(vxlan.port) local \(vxlan.local) nolearning")
         case .veth: words.append("type veth")
+        case .bridge: words.append("type bridge")
         case .other(let name): words.append("type \(name)")
         }
         switch peer?.place {
@@ -77,7 +116,8 @@ extension RouteTarget {
             "\(key.words) via \(address) dev \(name) onlink"
         case .via(let address, let name):
             "\(key.words) via \(address.family == .v6 ? "inet6" : "inet") \(address) dev \(name) onlink"
-        case .sourced(let source, via: let address, let name): "\(key.words) via \(address) dev \(name) onlink src \(source)"
+        case .sourced(let source, via: nil, let name): "\(key.words) dev \(name) src \(source)"
+        case .sourced(let source, via: let address?, let name): "\(key.words) via \(address) dev \(name) onlink src \(source)"
         case .unreachable: "unreachable \(key.words)"
         case .foreign: "\(key.words) (not ours)"
         }

@@ -1,4 +1,4 @@
-/// The nftables table `inet tulle` of one network namespace: read as a `PacketFilter`, replaced in one transaction, changed
+/// The nftables tables `inet tulle` and `bridge tulle` of one network namespace: read as a `PacketFilter`, replaced in one transaction, changed
 /// element by element. Nobody else's table is looked at or touched.
 ///
 /// A filter goes through it like this: `replace` checks it, turns its rules into instructions (FilterRule+Expressions.swift) and its
@@ -16,20 +16,23 @@ package enum NetfilterTable {
 
     /// Makes the table what `filter` says, or removes it if that is nil. Named counters that stay keep what they have counted,
     /// except for packets that come during the call.
-    package static func replace(_ filter: PacketFilter?, _ socket: NetlinkSocket) throws(KernelError) {
+    package static func replace(
+        _ filter: PacketFilter?, _ socket: NetlinkSocket, _ family: PacketFilter.Family = .inet
+    ) throws(KernelError) {
         // Deleting what is not there would refuse the transaction; creating what is there does nothing.
         var changes = [NFTablesChange.createTable(name), .deleteTable(name)]
         if let filter {
-            let counted = try counterRows(socket)
+            let counted = try counterRows(socket, family)
             changes += try creation(of: filter, counted: counted)
         }
-        try commit(changes, socket)
+        try commit(changes, socket, family)
     }
 
     /// Adds elements to a set and removes others, in one transaction. What is there already or gone already is no error;
     /// an element in both `add` and `remove` is added.
     package static func change(
-        set: String, type: FilterSet.ElementType, add: Set<FilterElement>, remove: Set<FilterElement>, _ socket: NetlinkSocket
+        set: String, type: FilterSet.ElementType, add: Set<FilterElement>, remove: Set<FilterElement>, _ socket: NetlinkSocket,
+        _ family: PacketFilter.Family = .inet
     ) throws(KernelError) {
         let added = try keys(add, type, set)
         var removed = try keys(remove.subtracting(add), type, set)
@@ -38,10 +41,10 @@ package enum NetfilterTable {
             let changes = additions + elements(set, removed).map(NFTablesChange.deleteElements)
             guard !changes.isEmpty else { return }
             do throws(KernelError) {
-                return try commit(changes, socket)
+                return try commit(changes, socket, family)
             } catch where error.errno == ENOENT && !removed.isEmpty {
                 // Something to be removed is not there, which the kernel takes for a fault of the whole: look what is.
-                let present = try elementRows(set, socket)
+                let present = try elementRows(set, socket, family)
                 removed = removed.filter(present.contains)
             }
         }
@@ -51,8 +54,8 @@ package enum NetfilterTable {
     }
 
     /// Packets by counter; empty when there is no table.
-    package static func counters(_ socket: NetlinkSocket) throws(KernelError) -> [String: UInt64] {
-        try counterRows(socket).mapValues(\.packets)
+    package static func counters(_ socket: NetlinkSocket, _ family: PacketFilter.Family = .inet) throws(KernelError) -> [String: UInt64] {
+        try counterRows(socket, family).mapValues(\.packets)
     }
 
     /// Somebody else may change the ruleset meanwhile; so often in a row he does not.
@@ -118,15 +121,17 @@ extension NetfilterTable {
     }
 
     /// All changes or none.
-    private static func commit(_ changes: [NFTablesChange], _ socket: NetlinkSocket) throws(KernelError) {
+    private static func commit(
+        _ changes: [NFTablesChange], _ socket: NetlinkSocket, _ family: PacketFilter.Family
+    ) throws(KernelError) {
         var batch = socket.batch(capacity: 16 << 10)
-        batch.add(transaction: changes)
+        batch.add(transaction: changes, family.number)
         let answers = try socket.submit(batch)
         // A refusal of one change comes with the acknowledgements of the others; a refusal of the whole with none.
         let refusals = answers.enumerated().filter { $0.element.errno != 0 && $0.element.errno != ECANCELED }
         if let (index, answer) = refusals.first {
             let change = changes.indices.contains(index - 1) ? changes[index - 1] : nil
-            throw KernelError(netfilter: answer, change, socket.name)
+            throw KernelError(netfilter: answer, change, socket.name, family)
         }
     }
 }

@@ -10,13 +10,15 @@ extension NetfilterTable {
     /// - Returns: `filter` is nil when there is no table. A rule that is not ours, or not as we made it, has the text "?", and
     ///   so has what follows a chain's last rule when the chain does not let pass what its rules let pass. The generation is
     ///   the number of the last transaction in this namespace, of whomever: while it stays, so does the filter.
-    package static func observe(_ socket: NetlinkSocket) throws(KernelError) -> (filter: PacketFilter?, generation: UInt32) {
+    package static func observe(
+        _ socket: NetlinkSocket, _ family: PacketFilter.Family = .inet
+    ) throws(KernelError) -> (filter: PacketFilter?, generation: UInt32) {
         for _ in 0..<attempts {
             let before = try generation(socket)
             try awaitCommit(socket)
             let filter: PacketFilter?
             do throws(KernelError) {
-                filter = try table(socket)
+                filter = try table(socket, family)
             } catch where error.errno == ENOENT {
                 // Removed while it was read.
                 continue
@@ -37,33 +39,33 @@ extension NetfilterTable {
         _ = try socket.submit(batch)
     }
 
-    private static func table(_ socket: NetlinkSocket) throws(KernelError) -> PacketFilter? {
+    private static func table(_ socket: NetlinkSocket, _ family: PacketFilter.Family) throws(KernelError) -> PacketFilter? {
         let table: NFTablesTable
         do throws(KernelError) {
-            let rows = try list(.table(name), socket) { (message) throws(NetlinkError) in try NFTablesTable(message) }
+            let rows = try list(.table(name), socket, family) { (message) throws(NetlinkError) in try NFTablesTable(message) }
             guard let row = rows.first else { return nil }
             table = row
         } catch where error.errno == ENOENT {
             return nil
         }
         // A dormant table filters nothing, whatever is in it.
-        guard table.flags == 0 else { return PacketFilter() }
-        var filter = PacketFilter(chains: try chains(socket), counters: Set(try counterRows(socket).keys))
-        let sets = try list(.sets(table: name), socket) { (message) throws(NetlinkError) in try NFTablesSet(message) }
+        guard table.flags == 0 else { return PacketFilter(family) }
+        var filter = PacketFilter(family, chains: try chains(socket, family), counters: Set(try counterRows(socket, family).keys))
+        let sets = try list(.sets(table: name), socket, family) { (message) throws(NetlinkError) in try NFTablesSet(message) }
         for set in sets {
             // Others cannot be ours: a rule that uses one is seen as such.
             guard let type = FilterSet.ElementType(keyType: set.keyType), type.keyLength == Int(set.keyLength), set.flags == 0
             else { continue }
             // A key that we would not have written is never met by a packet: there is no name, MAC or address for it.
-            let elements = try elementRows(set.name, socket).compactMap { FilterElement(key: $0, type) }
+            let elements = try elementRows(set.name, socket, family).compactMap { FilterElement(key: $0, type) }
             filter.sets[set.name] = FilterSet(type, Set(elements))
         }
         return filter
     }
 
-    private static func chains(_ socket: NetlinkSocket) throws(KernelError) -> [String: FilterChain] {
-        let rows = try list(.chains, socket) { (message) throws(NetlinkError) in try NFTablesChain(message) }
-        let rules = try list(.rules(table: name), socket) { (message) throws(NetlinkError) in
+    private static func chains(_ socket: NetlinkSocket, _ family: PacketFilter.Family) throws(KernelError) -> [String: FilterChain] {
+        let rows = try list(.chains, socket, family) { (message) throws(NetlinkError) in try NFTablesChain(message) }
+        let rules = try list(.rules(table: name), socket, family) { (message) throws(NetlinkError) in
             let rule = try NFTablesRule(message)
             return (chain: rule.chain, text: rule.text ?? unknown)
         }
@@ -87,7 +89,7 @@ extension NetfilterTable {
     private static func generation(_ socket: NetlinkSocket) throws(KernelError) -> UInt32 {
         let rows: [NFTablesGeneration]
         do throws(KernelError) {
-            rows = try list(.generation, socket) { (message) throws(NetlinkError) in try NFTablesGeneration(message) }
+            rows = try list(.generation, socket, .inet) { (message) throws(NetlinkError) in try NFTablesGeneration(message) }
         } catch where error.errno == EINVAL {
             // nfnetlink's answer for a part of it that this kernel has not.
             throw KernelError(netfilter: NetlinkAcknowledgement(errno: EOPNOTSUPP), nil, socket.name)
@@ -98,10 +100,10 @@ extension NetfilterTable {
         return row.number
     }
 
-    static func counterRows(_ socket: NetlinkSocket) throws(KernelError) -> [String: NFTablesCounter] {
+    static func counterRows(_ socket: NetlinkSocket, _ family: PacketFilter.Family) throws(KernelError) -> [String: NFTablesCounter] {
         let rows: [NFTablesCounter]
         do throws(KernelError) {
-            rows = try list(.counters(table: name), socket) { (message) throws(NetlinkError) in
+            rows = try list(.counters(table: name), socket, family) { (message) throws(NetlinkError) in
                 let counter = try NFTablesCounter(message)
                 // Kernels that do not know this filter show those of all tables.
                 return counter.table == name ? counter : nil
@@ -115,9 +117,9 @@ extension NetfilterTable {
     /// All elements. A set is a hash table that the kernel enlarges and shrinks some time after a change, in a new order; a list
     /// goes on after so many elements as it has shown already. So a list during that time misses some and shows as many others
     /// twice, without a sign of it from the kernel: a list without doubles is whole.
-    static func elementRows(_ set: String, _ socket: NetlinkSocket) throws(KernelError) -> Set<[UInt8]> {
+    static func elementRows(_ set: String, _ socket: NetlinkSocket, _ family: PacketFilter.Family) throws(KernelError) -> Set<[UInt8]> {
         for _ in 0..<attempts {
-            let rows = try list(.elements(table: name, set: set), socket) { (message) throws(NetlinkError) in
+            let rows = try list(.elements(table: name, set: set), socket, family) { (message) throws(NetlinkError) in
                 try NFTablesElements(message).keys
             }
             let elements = rows.reduce(into: Set<[UInt8]>()) { $0.formUnion($1) }
@@ -128,10 +130,14 @@ extension NetfilterTable {
     }
 
     private static func list<Row>(
-        _ query: NFTablesQuery, _ socket: NetlinkSocket, row: (NetlinkMessage) throws(NetlinkError) -> Row?
+        _ query: NFTablesQuery, _ socket: NetlinkSocket, _ family: PacketFilter.Family, row: (NetlinkMessage) throws(NetlinkError) -> Row?
     ) throws(KernelError) -> [Row] {
         try socket.collect(
             "read the nftables rules of \(socket.name)", type: query.type, flags: query.isDump ? Int32(NLM_F_DUMP) : 0,
-            { query.write(to: &$0) }, row: row)
+            { query.write(to: &$0, family.number) }, row: row)
     }
+}
+
+extension PacketFilter.Family {
+    var number: NFTablesFamily { self == .bridge ? .bridge : .inet }
 }

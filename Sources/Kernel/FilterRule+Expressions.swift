@@ -14,7 +14,7 @@ extension FilterRule {
         for case (let set, let type)? in matches.map(\.set) where filter.sets[set]?.type != type {
             throw refused("set \(set) of type \(type) is not declared")
         }
-        var compiler = FilterRuleCompiler()
+        var compiler = FilterRuleCompiler(filter.family)
         for match in matches {
             guard compiler.add(match) else { throw refused("no link has the name in '\(match)'") }
         }
@@ -32,6 +32,9 @@ extension FilterRule.Match {
         switch self {
         case .sourceIn(let set, let family), .sourceNotIn(let set, let family), .destinationIn(let set, let family):
             (set, family == .v4 ? .addressV4 : .addressV6)
+        case .destinationNotIn(let set, let family): (set, family == .v4 ? .addressV4 : .addressV6)
+        case .arpFrameNotIn(let set), .arpBodyNotIn(let set): (set, .guardV4)
+        case .advertisementNotIn(let set): (set, .guardV6)
         case .guardNotIn(let set, let family): (set, family == .v4 ? .guardV4 : .guardV6)
         default: nil
         }
@@ -56,12 +59,13 @@ private struct FilterRuleCompiler {
     var expressions: [NFTablesExpression] = []
     /// What the packet is known to be by now.
     private var family: AddressFamily?
+    private let table: PacketFilter.Family
 
     private static let first = NFTablesRegister(0)
     /// ARPHRD_ETHER, linux/if_arp.h.
     private static let ethernet: UInt16 = 1
 
-    init() {}
+    init(_ table: PacketFilter.Family) { self.table = table }
 
     /// False when a link's name is none.
     mutating func add(_ match: FilterRule.Match) -> Bool {
@@ -85,6 +89,30 @@ private struct FilterRuleCompiler {
             meta(.transportProtocol, .equal, [UInt8(IPPROTO_UDP)])
             expressions.append(.payload(.transport, offset: 2, count: 2, into: Self.first))
             expressions.append(.compare(Self.first, .equal, [UInt8(port >> 8), UInt8(port & 0xff)]))
+        case .udpSourcePort(let port):
+            meta(.transportProtocol, .equal, [UInt8(IPPROTO_UDP)])
+            expressions.append(.payload(.transport, offset: 0, count: 2, into: Self.first))
+            expressions.append(.compare(Self.first, .equal, [UInt8(port >> 8), UInt8(port & 0xff)]))
+        case .etherType(let type): frame(type)
+        case .toOne:
+            // The group bit of the first byte on the wire.
+            expressions.append(.payload(.link, offset: 0, count: 1, into: Self.first))
+            expressions.append(.mask(Self.first, [1]))
+            expressions.append(.compare(Self.first, .equal, [0]))
+        case .destinationNotIn(let set, let family): lookup(.destination, family, set, isInverted: true)
+        case .arpFrameNotIn(let set):
+            frame(Self.arp)
+            lookupSender(mac: (.link, 6), address: (.network, 14, 4), set)
+        case .arpBodyNotIn(let set):
+            // RFC 826: sender's hardware address and protocol address, of Ethernet and IPv4.
+            frame(Self.arp)
+            lookupSender(mac: (.network, 8), address: (.network, 14, 4), set)
+        case .advertisementNotIn(let set):
+            // RFC 4861 section 4.4: the target is behind type, code, checksum and flags.
+            icmpv6(136, 136)
+            lookupSender(mac: (.link, 6), address: (.transport, 8, 16), set)
+        case .icmpv6(let first, let last): icmpv6(first, last)
+        case .igmp: meta(.transportProtocol, .equal, [UInt8(IPPROTO_IGMP)])
         case .established:
             // NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED), linux/netfilter/nf_conntrack_common.h.
             expressions.append(.connectionState(into: Self.first))
@@ -93,14 +121,34 @@ private struct FilterRuleCompiler {
         case .noRouteBack:
             expressions.append(.routeBack(into: Self.first))
             expressions.append(.compare(Self.first, .equal, [0, 0, 0, 0]))
-        case .neighborDiscovery:
-            require(.v6)
-            meta(.transportProtocol, .equal, [UInt8(IPPROTO_ICMPV6)])
-            expressions.append(.payload(.transport, offset: 0, count: 1, into: Self.first))
-            expressions.append(.compare(Self.first, .greaterOrEqual, [133]))
-            expressions.append(.compare(Self.first, .lessOrEqual, [137]))
+        case .neighborDiscovery: icmpv6(133, 137)
         }
         return true
+    }
+
+    private mutating func icmpv6(_ first: UInt8, _ last: UInt8) {
+        require(.v6)
+        meta(.transportProtocol, .equal, [UInt8(IPPROTO_ICMPV6)])
+        expressions.append(.payload(.transport, offset: 0, count: 1, into: Self.first))
+        expressions.append(.compare(Self.first, .greaterOrEqual, [first]))
+        expressions.append(.compare(Self.first, .lessOrEqual, [last]))
+    }
+
+    private static let arp: UInt16 = 0x0806
+
+    private mutating func frame(_ type: UInt16) {
+        expressions.append(.payload(.link, offset: 12, count: 2, into: Self.first))
+        expressions.append(.compare(Self.first, .equal, [UInt8(type >> 8), UInt8(type & 0xff)]))
+    }
+
+    /// iifname . a MAC . an address, wherever in the packet they are.
+    private mutating func lookupSender(
+        mac: (NFTablesExpression.Header, UInt32), address: (NFTablesExpression.Header, UInt32, UInt32), _ set: String
+    ) {
+        expressions.append(.meta(.inputName, into: Self.first))
+        expressions.append(.payload(mac.0, offset: mac.1, count: 6, into: NFTablesRegister(4)))
+        expressions.append(.payload(address.0, offset: address.1, count: address.2, into: NFTablesRegister(6)))
+        expressions.append(.lookup(Self.first, set: set, isInverted: true))
     }
 
     private mutating func meta(
@@ -121,6 +169,8 @@ private struct FilterRuleCompiler {
     private mutating func require(_ wanted: AddressFamily) {
         guard family != wanted else { return }
         family = wanted
+        // A bridge's table sees frames: their type says what is in them.
+        guard table == .inet else { return frame(wanted == .v4 ? 0x0800 : 0x86dd) }
         meta(.networkProtocol, .equal, [UInt8(wanted == .v4 ? NFPROTO_IPV4 : NFPROTO_IPV6)])
     }
 

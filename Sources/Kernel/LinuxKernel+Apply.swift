@@ -56,12 +56,22 @@ extension LinuxKernel {
             for (step, error) in zip(run, writeSysctls(settings, namespace)) {
                 if let error { failures.add(step, error) }
             }
+        case .setBridge(_, let name, let bridge):
+            try synchronize(namespace)
+            try setBridge(name, bridge, namespace)
+        case .setPort(_, let name, let port):
+            try synchronize(namespace)
+            try setPort(name, port, namespace)
         case .setFilter(_, let filter):
             try NetfilterTable.replace(filter, namespace.netfilter())
+        case .setBridgeFilter(_, let filter):
+            try NetfilterTable.replace(filter, namespace.netfilter(), .bridge)
+        case .changeBridgeSet(_, let set, let type, let add, let remove):
+            try NetfilterTable.change(set: set, type: type, add: add, remove: remove, namespace.netfilter(), .bridge)
         case .changeSet(_, let set, let type, let add, let remove):
             try NetfilterTable.change(set: set, type: type, add: add, remove: remove, namespace.netfilter())
-        case .deleteLink, .addAddress, .deleteAddress, .setNeighbor, .deleteNeighbor, .setForwarding, .deleteForwarding, .setRoute,
-            .deleteRoute:
+        case .deleteLink, .addAddress, .deleteAddress, .setNeighbor, .deleteNeighbor, .setForwarding, .deleteForwarding, .setStation,
+            .deleteStation, .addFlood, .deleteFlood, .addGroup, .deleteGroup, .setRoute, .deleteRoute:
             try synchronize(namespace)
             try applyRows(run, namespace, &failures)
         }
@@ -112,11 +122,13 @@ extension Step {
 
     fileprivate var manner: Manner {
         switch self {
-        case .deleteLink, .addAddress, .deleteAddress, .setNeighbor, .deleteNeighbor, .setForwarding, .deleteForwarding, .setRoute,
-            .deleteRoute:
+        case .deleteLink, .addAddress, .deleteAddress, .setNeighbor, .deleteNeighbor, .setForwarding, .deleteForwarding, .setStation,
+            .deleteStation, .addFlood, .deleteFlood, .addGroup, .deleteGroup, .setRoute, .deleteRoute:
             .row
         case .setSysctl: .sysctl
-        case .createNamespace, .deleteNamespace, .createLink, .changeLink, .setFilter, .changeSet: .single
+        case .createNamespace, .deleteNamespace, .createLink, .changeLink, .setBridge, .setPort, .setFilter, .changeSet, .setBridgeFilter,
+            .changeBridgeSet:
+            .single
         }
     }
 

@@ -49,6 +49,8 @@ extension LinuxKernel {
         case (.veth, .sandbox(let path, let addresses, let routes)):
             let sandbox = try Sandbox(path)
             try createPair(message, link, in: sandbox, addresses: addresses, routes: routes, namespace, operation)
+        case (.bridge, _):
+            try createBridge(message, link.bridge ?? Bridge(), namespace, operation)
         case (.veth, nil), (.loopback, _), (.other, _):
             throw KernelError(.invalid, operation, cause: "the kind \(link.kind) is never made so")
         }

@@ -26,8 +26,14 @@ extension LinuxKernel {
         let answers = try namespace.route.submit(batch)
         for (owner, answer) in zip(owners, answers) where answer.errno != 0 {
             guard !steps[owner].toleratedErrors.contains(answer.errno) else { continue }
+            if case .addGroup = steps[owner], answer.errno == EOPNOTSUPP {
+                // All who have endpoints get it, by the flood rows.
+                lacksGroups = true
+                continue
+            }
             failures.add(steps[owner], KernelError(answer, steps[owner].operation))
         }
+        try announce(steps.compactMap { if case .setStation(_, let mac, port: let port) = $0 { (mac, port) } else { nil } }, namespace)
     }
 
     /// A route of several next hops, or several routes of one key, cannot be replaced in one go: all of that key are removed, exactly
@@ -67,7 +73,8 @@ extension Step {
         switch self {
         case .deleteLink: [ENODEV]
         case .deleteAddress: [EADDRNOTAVAIL, ENODEV]
-        case .deleteNeighbor, .deleteForwarding: [ENOENT, ENODEV]
+        // A bridge's row whose port is no port any more is gone with it.
+        case .deleteNeighbor, .deleteForwarding, .deleteStation, .deleteFlood, .deleteGroup: [ENOENT, ENODEV, EINVAL]
         case .deleteRoute: [ESRCH, ENODEV]
         default: []
         }
@@ -82,6 +89,12 @@ extension Step {
         case .deleteNeighbor(let id, let key): "delete neighbour \(key.address) on \(key.link) of \(id)"
         case .setForwarding(let id, let key, let remote): "forward \(key.mac) to \(remote) by \(key.link) of \(id)"
         case .deleteForwarding(let id, let key): "delete the forwarding row of \(key.mac) on \(key.link) of \(id)"
+        case .setStation(let id, let mac, port: let port): "put \(mac) behind port \(port) of \(id)"
+        case .deleteStation(let id, let mac, port: let port): "delete the bridge's row of \(mac) on \(port) of \(id)"
+        case .addFlood(let id, let row): "copy broadcasts to \(row.remote) by \(row.link) of \(id)"
+        case .deleteFlood(let id, let row): "copy no broadcasts to \(row.remote) by \(row.link) of \(id)"
+        case .addGroup(let id, let row): "copy packets of group \(row.group) to \(row.remote) by \(row.link) of \(id)"
+        case .deleteGroup(let id, let row): "copy no packets of group \(row.group) to \(row.remote) by \(row.link) of \(id)"
         case .setRoute(let id, let key, _): "set the route to \(key.destination), metric \(key.metric), of \(id)"
         case .deleteRoute(let id, let key): "delete the route to \(key.destination), metric \(key.metric), of \(id)"
         default: "change \(namespace)"
@@ -129,6 +142,33 @@ extension Step {
             let message = NeighborMessage(
                 .forwarding, index: index, state: UInt16(NUD_PERMANENT), flags: UInt8(NTF_SELF), destination: nil, mac: key.mac)
             batch.add(type: RTM_DELNEIGH) { message.write(to: &$0) }
+        case .setStation(_, let mac, port: let port):
+            let message = NeighborMessage(
+                .forwarding, index: try index(port, mirror), state: UInt16(NUD_NOARP), flags: UInt8(NTF_MASTER), destination: nil, mac: mac)
+            batch.add(type: RTM_NEWNEIGH, flags: set) { message.write(to: &$0) }
+        case .deleteStation(_, let mac, port: let port):
+            guard let index = mirror.index(of: port) else { return }
+            let message = NeighborMessage(
+                .forwarding, index: index, state: UInt16(NUD_NOARP), flags: UInt8(NTF_MASTER), destination: nil, mac: mac)
+            batch.add(type: RTM_DELNEIGH) { message.write(to: &$0) }
+        case .addFlood(_, let row):
+            let message = NeighborMessage(
+                .forwarding, index: try index(row.link, mirror), state: UInt16(NUD_PERMANENT), flags: UInt8(NTF_SELF),
+                destination: row.remote, mac: .any)
+            batch.add(type: RTM_NEWNEIGH, flags: NLM_F_CREATE | NLM_F_APPEND) { message.write(to: &$0) }
+        case .deleteFlood(_, let row):
+            guard let index = mirror.index(of: row.link) else { return }
+            let message = NeighborMessage(
+                .forwarding, index: index, state: UInt16(NUD_PERMANENT), flags: UInt8(NTF_SELF), destination: row.remote, mac: .any)
+            batch.add(type: RTM_DELNEIGH) { message.write(to: &$0) }
+        case .addGroup(_, let row):
+            let index = try index(row.link, mirror)
+            let message = GroupMessage(index: index, entries: [.init(port: index, group: row.group, remote: row.remote)])
+            batch.add(type: RTM_NEWMDB, flags: set) { message.write(to: &$0) }
+        case .deleteGroup(_, let row):
+            guard let index = mirror.index(of: row.link) else { return }
+            let message = GroupMessage(index: index, entries: [.init(port: index, group: row.group, remote: row.remote)])
+            batch.add(type: RTM_DELMDB) { message.write(to: &$0) }
         case .setRoute(_, let key, let target):
             let message = try route(key, target, mirror)
             batch.add(type: RTM_NEWROUTE, flags: set) { message.write(to: &$0) }
@@ -137,7 +177,8 @@ extension Step {
             guard let target = mirror.state.routes[key] else { return }
             let message = try route(key, target, mirror).anyMaker
             batch.add(type: RTM_DELROUTE) { message.write(to: &$0) }
-        case .createNamespace, .deleteNamespace, .createLink, .changeLink, .setSysctl, .setFilter, .changeSet:
+        case .createNamespace, .deleteNamespace, .createLink, .changeLink, .setSysctl, .setFilter, .changeSet, .setBridge, .setPort, .setBridgeFilter,
+            .changeBridgeSet:
             throw KernelError(.invalid, operation, cause: "the step is no row")
         }
     }
@@ -154,8 +195,9 @@ extension Step {
             message.hops = [RouteMessage.Hop(index: try index(link, mirror), gateway: gateway, isOnLink: true)]
             message.origin = LinuxKernel.origin(via: gateway)
         case .sourced(let source, via: let gateway, let link):
-            message.hops = [RouteMessage.Hop(index: try index(link, mirror), gateway: gateway, isOnLink: true)]
-            message.origin = LinuxKernel.origin(via: gateway)
+            message.hops = [RouteMessage.Hop(index: try index(link, mirror), gateway: gateway, isOnLink: gateway != nil)]
+            if let gateway { message.origin = LinuxKernel.origin(via: gateway) }
+            message.scope = gateway == nil && key.destination.family == .v4 ? UInt8(RT_SCOPE_LINK.rawValue) : 0
             message.preferredSource = source
         case .unreachable:
             message.type = UInt8(RTN_UNREACHABLE)

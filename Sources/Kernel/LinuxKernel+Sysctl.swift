@@ -11,7 +11,7 @@ extension LinuxKernel {
         let paths = (all ? Sysctl.namespace : []) + links.flatMap(Sysctl.link)
         let values = try Thread.run(in: namespace.descriptor, "read sysctls of \(namespace.id)") {
             var values: [String: String] = [:]
-            for path in paths { values[path] = SysctlFile.read(path) }
+            for path in paths { values[path] = SysctlFile.read(path) ?? SysctlFile.absent[path] }
             return values
         }
         let others = all ? [:] : namespace.sysctls.filter { SysctlFile.link($0.key).map { !links.contains($0) } ?? true }
@@ -58,6 +58,9 @@ private enum RouterAdvertisements {
 }
 
 enum SysctlFile {
+    /// What it comes to where the kernel has no such file.
+    static let absent = Dictionary(uniqueKeysWithValues: Sysctl.bridgeHooks.map { ($0, "0") })
+
     /// Without its final line feed; nil when it is not there.
     static func read(_ path: String) -> String? {
         let file = open("/proc/sys/" + path, O_RDONLY | O_CLOEXEC)

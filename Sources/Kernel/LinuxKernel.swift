@@ -30,6 +30,8 @@ package actor LinuxKernel: DataPlane {
     /// By the name of the pin, or "host".
     private var known: [String: Namespace] = [:]
     private var lastKey: UInt64 = 0
+    /// A VXLAN device of this kernel refused a group (Linux before 6.4).
+    var lacksGroups = false
     private var feeds: [WeakFeed] = []
 
     /// - Parameters:
@@ -79,12 +81,17 @@ package actor LinuxKernel: DataPlane {
         var state = namespace.mirror.state
         state.sysctls = namespace.sysctls
         state.filter = namespace.filter
+        state.bridgeFilter = namespace.bridgeFilter
+        state.lacksGroups = lacksGroups
         return state
     }
 
     package func counters(_ id: NamespaceID) throws -> [String: UInt64] {
         guard let namespace = try namespace(id) else { return [:] }
-        return try NetfilterTable.counters(namespace.netfilter())
+        var counters = try NetfilterTable.counters(namespace.netfilter())
+        guard namespace.bridgeFilter != nil else { return counters }
+        counters.merge(try NetfilterTable.counters(namespace.netfilter(), .bridge)) { $0 &+ $1 }
+        return counters
     }
 
     package func changes() -> AsyncStream<NamespaceID> {
@@ -157,11 +164,14 @@ package actor LinuxKernel: DataPlane {
             namespace.filterIsStale = false
             do throws(KernelError) {
                 namespace.filter = try NetfilterTable.observe(namespace.netfilter()).filter
+                // The host's bridges are others'.
+                if namespace.id != .host { namespace.bridgeFilter = try NetfilterTable.observe(namespace.netfilter(), .bridge).filter }
             } catch {
                 namespace.filterIsStale = true
                 // Without nftables there is no filter: what needs one is told when it is set.
                 guard error.code == .unsupported else { throw error }
                 namespace.filter = nil
+                namespace.bridgeFilter = nil
             }
         }
     }

@@ -11,10 +11,12 @@ extension Link {
             switch message.kind {
             case .vxlan(let data): .vxlan(data)
             case .veth: .veth
+            case .bridge: .bridge
             case .other(let name): .other(name)
             case nil: message.isLoopback ? .loopback : .other("device")
             }
         self.init(kind, mac: message.mac, mtu: message.mtu.map(Int.init), isUp: message.isUp == true)
+        if case .bridge(let data) = message.kind { bridge = Bridge(data) }
     }
 }
 
@@ -63,7 +65,7 @@ extension RouteMessage {
         guard unknown.isEmpty, tos == 0 else { return .foreign }
         if type == UInt8(RTN_UNREACHABLE), preferredSource == nil { return .unreachable }
         guard type == UInt8(RTN_UNICAST), hops.count == 1, links.count == 1 else { return .foreign }
-        if let source = preferredSource { return hops[0].gateway.map { .sourced(source, via: $0, link: links[0]) } ?? .foreign }
+        if let source = preferredSource { return .sourced(source, via: hops[0].gateway, link: links[0]) }
         return hops[0].gateway.map { .via($0, link: links[0]) } ?? .link(links[0])
     }
 }

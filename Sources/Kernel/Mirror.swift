@@ -20,7 +20,7 @@ package struct Mirror {
     }
     package let scope: Scope
     /// Without sysctls and filter: those are not in these messages.
-    package private(set) var state = NamespaceState()
+    package internal(set) var state = NamespaceState()
     /// What is known may be wrong.
     package var needsReload: Bool {
         get { isDoubted || !doubtful.isEmpty }
@@ -36,7 +36,14 @@ package struct Mirror {
     /// Names of links that came or went, since the caller last emptied it.
     package var movedLinks: Set<String> = []
     /// All links, of others too: rows are told apart by them.
-    private var names: [UInt32: String] = [:]
+    private(set) var names: [UInt32: String] = [:]
+    /// Who listens to what behind which port of a bridge, as the bridge heard it.
+    var listeners: Set<Listener> = []
+    struct Listener: Hashable {
+        var port: UInt32
+        var group: IPAddress
+        var source: IPAddress?
+    }
     private var indices: [String: UInt32] = [:]
     /// Of veth pairs: the index of the other end, in its own namespace.
     private var peers: [String: UInt32] = [:]
@@ -49,7 +56,7 @@ package struct Mirror {
     func covers(_ name: String) -> Bool { scope == .network || name.hasPrefix(Desired.hostPrefix) }
 
     /// The name of a link whose rows are ours to know.
-    private mutating func covered(_ index: UInt32, isGone: Bool) -> String? {
+    mutating func covered(_ index: UInt32, isGone: Bool) -> String? {
         guard let name = names[index] else {
             // A row before its link: some message was missed. (Some rows are said to be gone after their link is.)
             if !isGone { needsReload = true }
@@ -64,13 +71,17 @@ package struct Mirror {
         switch message.type {
         case RTM_NEWLINK, RTM_DELLINK:
             // Bridges and IPv6 send partial messages of families of their own.
-            guard try message.header(ifinfomsg.self).ifi_family == UInt8(AF_UNSPEC) else { return false }
+            let family = try message.header(ifinfomsg.self).ifi_family
+            if family == UInt8(AF_BRIDGE) { return take(try BridgePortMessage(message), isGone: message.type == RTM_DELLINK) }
+            guard family == UInt8(AF_UNSPEC) else { return false }
             let link = try LinkMessage(message)
             return message.type == RTM_NEWLINK ? take(link) : forget(link)
         case RTM_NEWADDR, RTM_DELADDR:
             return take(try AddressMessage(message), isGone: message.type == RTM_DELADDR)
         case RTM_NEWNEIGH, RTM_DELNEIGH:
             return take(try NeighborMessage(message), isGone: message.type == RTM_DELNEIGH)
+        case RTM_NEWMDB, RTM_DELMDB:
+            return take(try GroupMessage(message), isGone: message.type == RTM_DELMDB)
         case RTM_NEWROUTE, RTM_DELROUTE:
             guard AddressFamily(number: try message.header(rtmsg.self).rtm_family) != nil else { return false }
             return take(
@@ -92,7 +103,8 @@ package struct Mirror {
         names[index] = name
         indices[name] = index
         guard covers(name), !message.isKernelMade else { return scope == .host }
-        let link = Link(message)
+        var link = Link(message)
+        link.port = port(message.port, of: message.master)
         let old = state.links.updateValue(link, forKey: name)
         peers[name] = link.kind == .veth ? message.lower : nil
         if old == nil { movedLinks.insert(name) }
@@ -106,6 +118,7 @@ package struct Mirror {
         indices[name] = nil
         peers[name] = nil
         doubtful.remove(name)
+        forgetBridge(name)
         guard covers(name) else { return scope == .host }
         movedLinks.insert(name)
         state.links[name] = nil
@@ -144,9 +157,11 @@ package struct Mirror {
             state.neighbors[key] = new
             return old != new
         case .forwarding:
-            guard message.flags & UInt8(NTF_SELF) != 0, let remote = message.remote, let mac = message.mac,
+            guard message.flags & UInt8(NTF_SELF) != 0 else { return takeStation(message, isGone: isGone) }
+            guard let remote = message.remote, let mac = message.mac,
                 let name = covered(message.index, isGone: isGone)
             else { return false }
+            if mac == .any { return takeFlood(FloodRow(link: name, remote: remote), isGone: isGone) }
             let key = ForwardingKey(link: name, mac: mac)
             let old = state.forwarding[key]
             state.forwarding[key] = isGone ? nil : remote
@@ -183,14 +198,17 @@ package struct Mirror {
 
     // MARK: Reading anew
 
-    /// Everything of a dump, in this order: links, addresses, neighbours and forwarding rows, routes.
+    /// Everything of a dump, in this order: links, addresses, neighbours and forwarding rows, groups, routes.
     package mutating func replace(
-        links: [LinkMessage], addresses: [AddressMessage], neighbors: [NeighborMessage], routes: [RouteMessage]
+        links: [LinkMessage], addresses: [AddressMessage], neighbors: [NeighborMessage], groups: [GroupMessage] = [], routes: [RouteMessage]
     ) {
         var new = Mirror(scope: scope)
+        // A port may be listed before its bridge.
+        for link in links { if let name = link.name { new.names[UInt32(bitPattern: link.index)] = name } }
         for link in links { _ = new.take(link) }
         for address in addresses { _ = new.take(address, isGone: false) }
         for neighbor in neighbors { _ = new.take(neighbor, isGone: false) }
+        for group in groups { _ = new.take(group, isGone: false) }
         for route in routes {
             let key = RouteKey(destination: route.destination, metric: route.metric)
             let isSecond = new.state.routes[key] != nil

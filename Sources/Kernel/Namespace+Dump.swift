@@ -32,6 +32,12 @@ extension Namespace {
             header.ndm_family = family.number
             rows += try dumpNeighbors(header)
         }
+        if links.hasBridge {
+            // Of all at once: a bridge's rows are listed by port.
+            var header = ndmsg()
+            header.ndm_family = UInt8(AF_BRIDGE)
+            return rows + (try dumpNeighbors(header))
+        }
         for link in links {
             guard case .vxlan = link.kind, let name = link.name, mirror.covers(name) else { continue }
             var header = ndmsg()
@@ -48,6 +54,22 @@ extension Namespace {
         } row: { (message) throws(NetlinkError) in
             // A kernel without IPv6 answers for all families it has.
             try message.header(ndmsg.self).ndm_family == header.ndm_family ? NeighborMessage(message) : nil
+        }
+    }
+
+    /// Groups of bridges and VXLAN devices.
+    func dumpGroups() throws(KernelError) -> [GroupMessage] {
+        guard mirror.scope == .network else { return [] }
+        do throws(KernelError) {
+            return try route.collect("list the multicast groups of \(id)", type: RTM_GETMDB) {
+                GroupMessage(index: 0, entries: []).write(to: &$0)
+            } row: { (message) throws(NetlinkError) in
+                try GroupMessage(message)
+            }
+        } catch {
+            // A kernel without IGMP snooping.
+            guard error.errno == EOPNOTSUPP else { throw error }
+            return []
         }
     }
 
@@ -77,4 +99,8 @@ extension Namespace {
             return []
         }
     }
+}
+
+extension [LinkMessage] {
+    fileprivate var hasBridge: Bool { contains { if case .bridge = $0.kind { true } else { false } } }
 }

@@ -21,6 +21,7 @@ final class Namespace {
     /// All of them, once.
     var sysctlsAreRead = false
     var filter: PacketFilter?
+    var bridgeFilter: PacketFilter?
     /// The filter may have changed since it was read.
     var filterIsStale = true
 
@@ -65,6 +66,7 @@ final class Namespace {
         init(name: String, monitorRoom: Int32) throws(KernelError) {
             let groups = [
                 RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
+                RTNLGRP_MDB,
             ].map(\.rawValue)
             route = try NetlinkSocket.open(NETLINK_ROUTE, name: name)
             do throws(KernelError) {
@@ -126,7 +128,9 @@ final class Namespace {
             // What waits was before the dump.
             if try drain() { isNews = true }
             let links = try dumpLinks()
-            mirror.replace(links: links, addresses: try dumpAddresses(), neighbors: try dumpNeighbors(links), routes: try dumpRoutes())
+            mirror.replace(
+                links: links, addresses: try dumpAddresses(), neighbors: try dumpNeighbors(links), groups: try dumpGroups(),
+                routes: try dumpRoutes())
             if try drain() { isNews = true }
             if !mirror.needsReload { return isNews }
         }

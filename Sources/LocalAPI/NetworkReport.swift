@@ -34,7 +34,7 @@ package struct NetworkReport: Codable, Equatable, Sendable {
     /// What `--opt tulle.network=KEY` gave; absent for a network known by its name.
     package var key: String?
     package var vni: UInt32
-    /// "routed".
+    /// "routed" or "switched".
     package var mode: String
     /// "vxlan".
     package var backend: String

@@ -1,7 +1,8 @@
 /// A network interface (RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK), as far as Tulle knows it.
 ///
 ///     | family (1) | pad (1) | ARPHRD type (2) | index (4) | IFF_ flags (4) | change mask (4) |   struct ifinfomsg
-///     | IFLA_IFNAME | IFLA_MTU | IFLA_ADDRESS | IFLA_LINK | IFLA_NET_NS_FD | IFLA_LINKINFO { KIND, DATA { … } } |
+///     | IFLA_IFNAME | IFLA_MTU | IFLA_ADDRESS | IFLA_LINK | IFLA_MASTER | IFLA_NET_NS_FD |
+///     | IFLA_LINKINFO { KIND, DATA { … }, SLAVE_KIND, SLAVE_DATA { … } } |
 ///
 /// Source: rtnetlink(7), linux/if_link.h.
 package import Addressing
@@ -13,6 +14,7 @@ package struct LinkMessage: Hashable, Sendable {
         case vxlan(VXLANData)
         /// The far end is only written, when a pair is made: the kernel does not report it here.
         case veth(peer: LinkMessage?)
+        case bridge(BridgeData)
         /// By the kernel's name.
         case other(String)
     }
@@ -30,13 +32,19 @@ package struct LinkMessage: Hashable, Sendable {
     package var mtu: UInt32?
     /// The device below, or the other end of a pair; its index may be of another namespace.
     package var lower: UInt32?
+    /// The bridge that it is a port of; 0, written, takes it out. Written, it must be one already where `port` is given.
+    package var master: UInt32?
+    package var port: BridgePortData?
     /// Only written: the namespace to make it in, an open descriptor of this process.
     package var namespace: Int32?
 
     package init(
         index: Int32 = 0, name: String? = nil, isUp: Bool? = nil, isLoopback: Bool = false, kind: Kind? = nil,
-        mac: MACAddress? = nil, mtu: UInt32? = nil, lower: UInt32? = nil, namespace: Int32? = nil
+        mac: MACAddress? = nil, mtu: UInt32? = nil, lower: UInt32? = nil, master: UInt32? = nil, port: BridgePortData? = nil,
+        namespace: Int32? = nil
     ) {
+        self.master = master
+        self.port = port
         self.index = index
         self.name = name
         self.isUp = isUp
@@ -59,10 +67,19 @@ package struct LinkMessage: Hashable, Sendable {
         if let mtu { writer.attribute(IFLA_MTU, mtu) }
         if let mac { writer.attribute(IFLA_ADDRESS, mac: mac) }
         if let lower { writer.attribute(IFLA_LINK, lower) }
+        if let master { writer.attribute(IFLA_MASTER, master) }
         if let namespace { writer.attribute(IFLA_NET_NS_FD, namespace) }
-        guard let kind else { return }
+        guard kind != nil || port != nil else { return }
         writer.nest(IFLA_LINKINFO) { info in
+            if let port {
+                info.attribute(IFLA_INFO_SLAVE_KIND, string: "bridge")
+                info.nest(IFLA_INFO_SLAVE_DATA) { port.write(to: &$0) }
+            }
             switch kind {
+            case nil: break
+            case .bridge(let data):
+                info.attribute(IFLA_INFO_KIND, string: "bridge")
+                info.nest(IFLA_INFO_DATA) { data.write(to: &$0) }
             case .vxlan(let data):
                 info.attribute(IFLA_INFO_KIND, string: "vxlan")
                 info.nest(IFLA_INFO_DATA) { data.write(to: &$0) }
@@ -90,10 +107,17 @@ package struct LinkMessage: Hashable, Sendable {
         mac = attributes[IFLA_ADDRESS].flatMap { MACAddress(bytes: $0.payload) }
         lower = try attributes[IFLA_LINK]?.value(UInt32.self)
         namespace = try attributes[IFLA_NET_NS_FD]?.value(Int32.self)
-        guard let info = attributes[IFLA_LINKINFO]?.attributes, let name = info[IFLA_INFO_KIND]?.string else { return }
+        master = try attributes[IFLA_MASTER]?.value(UInt32.self)
+        guard let info = attributes[IFLA_LINKINFO]?.attributes else { return }
+        if info[IFLA_INFO_SLAVE_KIND]?.string == "bridge" {
+            port = try info[IFLA_INFO_SLAVE_DATA].map { (data) throws(NetlinkError) in try BridgePortData(data.attributes) }
+        }
+        guard let name = info[IFLA_INFO_KIND]?.string else { return }
         let data = info[IFLA_INFO_DATA]?.attributes
+        let none = NetlinkAttributes(UnsafeRawBufferPointer(start: nil, count: 0))
         switch name {
-        case "vxlan": kind = .vxlan(try VXLANData(data ?? NetlinkAttributes(UnsafeRawBufferPointer(start: nil, count: 0))))
+        case "vxlan": kind = .vxlan(try VXLANData(data ?? none))
+        case "bridge": kind = .bridge(try BridgeData(data ?? none))
         case "veth": kind = .veth(peer: try data?[VETH_INFO_PEER].flatMap { (peer) throws(NetlinkError) in try Self.peer(peer, depth) })
         default: kind = .other(name)
         }

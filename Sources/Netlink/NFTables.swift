@@ -1,4 +1,4 @@
-/// nftables over nfnetlink: the messages that change and list tables of family `inet`, as values. These files are pure: they
+/// nftables over nfnetlink: the messages that change and list tables of families `inet` and `bridge`, as values. These files are pure: they
 /// turn values into bytes and bytes into values; sending is the caller's.
 ///
 /// A change goes through it like this: the caller makes `NFTablesChange` values in the order in which the kernel shall execute
@@ -22,8 +22,16 @@ enum NFTables {
 
     static func type(_ message: nf_tables_msg_types) -> UInt16 { subsystem << 8 | UInt16(message.rawValue) }
 
-    /// The header of a message about family `inet`.
-    static let header = nfgenmsg(nfgen_family: UInt8(NFPROTO_INET), version: UInt8(NFNETLINK_V0), res_id: 0)
+    /// The header of a message about tables of that family.
+    static func header(_ family: NFTablesFamily) -> nfgenmsg {
+        nfgenmsg(nfgen_family: family.rawValue, version: UInt8(NFNETLINK_V0), res_id: 0)
+    }
+}
+
+/// NFPROTO_…: tables of different families may have one name.
+package enum NFTablesFamily: UInt8, Hashable, Sendable, CaseIterable {
+    case inet = 1
+    case bridge = 7
 }
 
 extension NetlinkMessage {
@@ -88,8 +96,8 @@ package enum NFTablesQuery: Hashable, Sendable {
         }
     }
 
-    package func write(to writer: inout NetlinkWriter) {
-        writer.append(NFTables.header)
+    package func write(to writer: inout NetlinkWriter, _ family: NFTablesFamily = .inet) {
+        writer.append(NFTables.header(family))
         switch self {
         case .generation, .chains: break
         case .table(let name): writer.attribute(NFTA_TABLE_NAME.rawValue, string: name)

@@ -1,7 +1,6 @@
 /// One change of the ruleset, and the transaction that makes several of them one.
 import CLinux
 import Glibc
-import Glibc
 
 package enum NFTablesChange: Hashable, Sendable {
     /// Does nothing when there is such a table.
@@ -40,8 +39,8 @@ package enum NFTablesChange: Hashable, Sendable {
         }
     }
 
-    package func write(to writer: inout NetlinkWriter) {
-        writer.append(NFTables.header)
+    package func write(to writer: inout NetlinkWriter, _ family: NFTablesFamily = .inet) {
+        writer.append(NFTables.header(family))
         switch self {
         case .createTable(let name), .deleteTable(let name): writer.attribute(NFTA_TABLE_NAME.rawValue, string: name)
         case .createChain(let chain): chain.write(to: &writer)
@@ -57,13 +56,13 @@ extension NetlinkBatch {
     /// Adds the changes as one transaction: the change with index i is request i + 1 of the transaction. All changes are
     /// acknowledged; its two ends are not, because kernels before 6.10 do not acknowledge these. When the transaction as a
     /// whole cannot be committed, the kernel says so by an error for its first message.
-    package mutating func add(transaction changes: [NFTablesChange]) {
-        var end = NFTables.header
+    package mutating func add(transaction changes: [NFTablesChange], _ family: NFTablesFamily = .inet) {
+        var end = NFTables.header(family)
         end.nfgen_family = UInt8(AF_UNSPEC)
         end.res_id = NFTables.subsystem.bigEndian
         add(type: NFNL_MSG_BATCH_BEGIN, acknowledged: false) { $0.append(end) }
         for change in changes {
-            add(type: change.type, flags: change.flags) { change.write(to: &$0) }
+            add(type: change.type, flags: change.flags) { change.write(to: &$0, family) }
         }
         add(type: NFNL_MSG_BATCH_END, acknowledged: false) { $0.append(end) }
     }

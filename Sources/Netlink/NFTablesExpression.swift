@@ -42,7 +42,7 @@ package enum NFTablesExpression: Hashable, Sendable {
         case outputName = 7
         /// ARPHRD_….
         case inputType = 8
-        /// NFPROTO_….
+        /// NFPROTO_…; in a table of family bridge always that of bridges.
         case networkProtocol = 15
         /// IPPROTO_…, behind IPv6's extension headers.
         case transportProtocol = 16

@@ -2,7 +2,10 @@
 /// a row of a forwarding database, where NTF_SELF means the device's own (a VXLAN device's remote hosts).
 ///
 ///     | family (1) | pad (3) | interface index (4) | NUD_ state (2) | NTF_ flags (1) | type (1) |   struct ndmsg
-///     | NDA_DST | NDA_LLADDR | NDA_PROTOCOL | NDA_PORT | NDA_VNI | NDA_IFINDEX |
+///     | NDA_DST | NDA_LLADDR | NDA_PROTOCOL | NDA_PORT | NDA_VNI | NDA_IFINDEX | NDA_VLAN | NDA_MASTER |
+///
+/// Without NTF_SELF it is a row of the bridge that the interface is a port of; NTF_MASTER asks for such a one. There NUD_NOARP is a row that nobody
+/// learnt (`static`), and NUD_PERMANENT one for the bridge's own host.
 ///
 /// Source: rtnetlink(7), linux/neighbour.h.
 package import Addressing
@@ -30,11 +33,16 @@ package struct NeighborMessage: Hashable, Sendable {
     package var port: UInt16?
     package var vni: UInt32?
     package var lower: UInt32?
+    /// Of a bridge's row: its VLAN, and the bridge.
+    package var vlan: UInt16?
+    package var master: UInt32?
 
     package init(
         _ table: Table, index: UInt32, state: UInt16, flags: UInt8 = 0, destination: IPAddress?, mac: MACAddress?,
-        origin: UInt8 = 0, port: UInt16? = nil, vni: UInt32? = nil, lower: UInt32? = nil
+        origin: UInt8 = 0, port: UInt16? = nil, vni: UInt32? = nil, lower: UInt32? = nil, vlan: UInt16? = nil, master: UInt32? = nil
     ) {
+        self.vlan = vlan
+        self.master = master
         self.table = table
         self.index = index
         self.state = state
@@ -63,6 +71,8 @@ package struct NeighborMessage: Hashable, Sendable {
         if let port { writer.attribute(NDA_PORT, bigEndian: port) }
         if let vni { writer.attribute(NDA_VNI, vni) }
         if let lower { writer.attribute(NDA_IFINDEX, lower) }
+        if let vlan { writer.attribute(NDA_VLAN, vlan) }
+        if let master { writer.attribute(NDA_MASTER, master) }
     }
 
     package init(_ message: NetlinkMessage) throws(NetlinkError) {
@@ -82,6 +92,7 @@ package struct NeighborMessage: Hashable, Sendable {
             // Links that are no Ethernet have neighbours too.
             mac: attributes[NDA_LLADDR].flatMap { MACAddress(bytes: $0.payload) },
             origin: try attributes[NDA_PROTOCOL]?.value(UInt8.self) ?? 0, port: try attributes[NDA_PORT]?.bigEndian(UInt16.self),
-            vni: try attributes[NDA_VNI]?.value(UInt32.self), lower: try attributes[NDA_IFINDEX]?.value(UInt32.self))
+            vni: try attributes[NDA_VNI]?.value(UInt32.self), lower: try attributes[NDA_IFINDEX]?.value(UInt32.self),
+            vlan: try attributes[NDA_VLAN]?.value(UInt16.self), master: try attributes[NDA_MASTER]?.value(UInt32.self))
     }
 }

@@ -3,9 +3,12 @@ import LocalAPI
 
 extension [NetworkReport] {
     var table: Table {
-        Table(
+        // Routed is what is meant where nothing else is.
+        let hasModes = contains { $0.mode != "routed" }
+        return Table(
             columns: [
                 .init(title: "NAME"), .init(title: "KEY", isOptional: true), .init(title: "ID"), .init(title: "STATE"),
+                .init(title: "MODE", isOptional: true),
                 .init(title: "VNI", isNumber: true), .init(title: "MTU", isNumber: true), .init(title: "SUBNETS"),
                 .init(title: "BLOCKS", isNumber: true), .init(title: "ENDPOINTS", isNumber: true), .init(title: "NODES"),
                 .init(title: "REASON", isOptional: true),
@@ -13,7 +16,7 @@ extension [NetworkReport] {
             rows: map { network in
                 [
                     .init(network.name), .init(network.key), .init(Humane.short(network.id)),
-                    .init(network.state.rawValue, network.state == .active ? .good : .bad), .init(network.vni), .init(network.mtu),
+                    .init(network.state.rawValue, network.state == .active ? .good : .bad), .init(hasModes ? network.mode : nil), .init(network.vni), .init(network.mtu),
                     .init(network.subnets.map(\.prefix)), .init(network.subnets.reduce(0) { $0 + $1.blocksOwned }),
                     .init("\(network.endpointsHere)/\(network.endpointsTotal)"), .init(network.nodes), .init(network.reason),
                 ]

@@ -168,7 +168,7 @@ extension PropagationTests {
 
     @Test("a wrong option is refused and named", arguments: [
         ("--opt tulle.mtu=big", "big"), ("--opt tulle.mtu=100", "100"), ("--opt tulle.mut=1400", "tulle.mut"),
-        ("--ipam-opt tulle.block-size=8", "tulle.block-size"), ("--opt tulle.mode=switched", "switched"),
+        ("--ipam-opt tulle.block-size=8", "tulle.block-size"), ("--opt tulle.mode=bridged", "bridged"),
         ("--ip-range 10.99.0.0/24", "10.99.0.0/24"),
     ])
     func wrongOption(option: String, named: String) throws {

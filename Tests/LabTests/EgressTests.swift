@@ -13,11 +13,11 @@ struct EgressTests {
         try host.sh("ip address \(verb) \(Self.chosen)/32 dev eth0; ip address \(verb) \(Self.chosen6)/128 dev eth0\(isThere ? " nodad" : "")")
     }
 
-    @Test("containers bear the chosen addresses on a host that has them; elsewhere the host's, and status says what is missing")
-    func chosen() async throws {
+    @Test("containers bear the chosen addresses on a host that has them; elsewhere the host's, and status says what is missing", arguments: ["routed", "switched"])
+    func chosen(mode: String) async throws {
         try has(true, on: h1)
         try h1.createNetwork(
-            "signed", "--ipv6 --subnet 10.50.0.0/16 --subnet fd00:50::/64 --opt tulle.egress=\(Self.chosen),\(Self.chosen6)")
+            "signed", "--ipv6 --subnet 10.50.0.0/16 --subnet fd00:50::/64 --opt tulle.mode=\(mode) --opt tulle.egress=\(Self.chosen),\(Self.chosen6)")
         let all = try await runEverywhere("signed", on: "signed", hosts: [h1, h2])
         let echo = try Echo(on: h3)
         #expect(try echo.ask(from: all[0]) == Self.chosen)
@@ -49,9 +49,9 @@ struct EgressTests {
         try has(false, on: h1)
     }
 
-    @Test("with 'none' nothing leaves, not by a published port's way either; the host that joins is reached")
-    func none() async throws {
-        try h1.createNetwork("shut", "--ipv6 --subnet 10.51.0.0/16 --subnet fd00:51::/64 --opt tulle.egress=none")
+    @Test("with 'none' nothing leaves, not by a published port's way either; the host that joins is reached", arguments: ["routed", "switched"])
+    func none(mode: String) async throws {
+        try h1.createNetwork("shut", "--ipv6 --subnet 10.51.0.0/16 --subnet fd00:51::/64 --opt tulle.mode=\(mode) --opt tulle.egress=none")
         let all = try await runEverywhere("shut", on: "shut", Stage.privileged)
         for container in all {
             for target in hosts.filter({ $0.number != container.host.number }) {

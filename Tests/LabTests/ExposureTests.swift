@@ -8,7 +8,7 @@ import Testing
 struct ExposureTests {
     /// What a network leaves on a host, without what the kernel counts.
     private static let look = """
-        ip -o address | grep -v fe80 | sed 's/valid_lft.*//; s/^[0-9]*: //'; ip route; ip -6 route | grep -v fe80; ip rule; ip netns; nft list table inet tulle
+        ip -o address | grep -v fe80 | sed 's/valid_lft.*//; s/^[0-9]*: //'; ip route; ip -6 route | grep -v fe80; ip rule; ip netns; nft list table inet tulle | grep -v packets
         """
 
     init() async throws {
@@ -112,6 +112,40 @@ struct ExposureTests {
         try h2.tulle("hide inside")
         for container in containers { try container.remove() }
         try h1.docker("network rm inside")
+    }
+
+    @Test("a segment too: the host is one more port of it, whatever else it has is not", arguments: ["", "--internal"])
+    func segment(more: String) async throws {
+        try h1.createNetwork("seg", "\(more) --ipv6 --subnet 10.44.0.0/24 --subnet fd00:44::/64 --opt tulle.mode=switched")
+        let before = try h2.sh(Self.look)
+        let containers = try await runEverywhere("seg", on: "seg", Stage.privileged)
+        let mine = try expose("seg", on: h2)
+        let (mine4, mine6) = (try #require(mine.first { !$0.contains(":") }), try #require(mine.first { $0.contains(":") }))
+        for container in containers {
+            try await container.mustReach(mine4)
+            try await container.mustReach(mine6)
+            try Service.start(in: container, port: 9000)
+            for kind in Service.Kind.allCases {
+                let address = try kind.isV6 ? container.address6(on: "seg") : container.address(on: "seg")
+                try await eventually("the host gets an answer of \(container) over \(kind)") {
+                    let answer = try h2.asks(kind, address, 9000)
+                    return answer?.name == container.name && answer?.client == (kind.isV6 ? mine6 : mine4)
+                }
+            }
+            // By the host's port to the rest of it, and through it.
+            try container.sh("ip route replace \(h2.address) via \(mine4); ip route replace \(h3.address) via \(mine4)")
+            #expect(try !container.reaches(h2.address))
+            if container.host.number != 3 { #expect(try !container.reaches(h3.address)) }
+        }
+        try h2.restartAgent("KILL")
+        try await eventually("the cluster is whole", within: .seconds(20)) { try await lab.isWhole() }
+        #expect(try await h2.agent.plan() == [])
+        try await containers[0].mustReach(mine4)
+        try h2.tulle("hide seg")
+        try await eventually("its address is nobody's") { try !containers[0].reaches(mine4) }
+        for container in containers { try container.remove() }
+        try await eventually("nothing is left") { try h2.sh(Self.look) == before }
+        try h1.docker("network rm seg")
     }
 
     @Test("several hosts join one network, and each has an address of its own")

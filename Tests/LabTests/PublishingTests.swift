@@ -78,6 +78,31 @@ struct PublishingTests {
         try web.remove()
     }
 
+    @Test("on a segment they answer too, and its containers have the way out over IPv4 and IPv6")
+    func segment() async throws {
+        try h1.createNetwork("seg", "--ipv6 --subnet 10.62.0.0/24 --subnet fd00:62::/64 --opt tulle.mode=switched")
+        try await networkIsEverywhere("seg")
+        let web = try h1.runContainer("pub", on: "seg", "\(Stage.privileged) \(Self.both)")
+        try Service.start(in: web)
+        let other = try h2.runContainer("other", on: "seg")
+        for kind in Service.Kind.allCases {
+            try await expectAnswer(of: "pub", from: "another host, \(kind)") { try h3.asks(kind, kind.isV6 ? h1.address6 : h1.address, 8080) }
+            try await expectAnswer(of: "pub", from: "the host, \(kind)") { try h1.asks(kind, kind.isV6 ? h1.address6 : h1.address, 8080) }
+            let inner = try kind.isV6 ? web.address6(on: "seg") : web.address(on: "seg")
+            try await expectAnswer(of: "pub", from: "\(other) by the network, \(kind)") { try other.asks(kind, inner, 80) }
+        }
+        #expect(try h1.docker("port pub").contains("80/tcp -> 0.0.0.0:8080"))
+        let echo = try Echo(on: h3)
+        for container in [web, other] {
+            #expect(try echo.ask(from: container) == container.host.address)
+            #expect(try echo.ask6(from: container) == container.host.address6)
+        }
+        try echo.stop()
+        try web.remove()
+        try other.remove()
+        try h1.docker("network rm seg")
+    }
+
     @Test("ports bound to an address answer there alone; ranges lead each to its own")
     func bindings() async throws {
         let bound = try publish("bound", on: h1, "-p \(h1.address):8081:80 -p 127.0.0.1:8082:80 -p [\(h1.address6)]:8083:80")

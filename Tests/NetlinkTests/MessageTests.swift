@@ -161,6 +161,8 @@ struct GarbageTests {
                 _ = try? LinkMessage(message)
                 _ = try? AddressMessage(message)
                 _ = try? NeighborMessage(message)
+                _ = try? GroupMessage(message)
+                _ = try? BridgePortMessage(message)
                 _ = try? RouteMessage(message)
                 _ = try? NetlinkAcknowledgement(message)
                 walk(message.attributes(after: rtmsg.self), depth: 0)

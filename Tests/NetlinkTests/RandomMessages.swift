@@ -37,14 +37,35 @@ extension LinkMessage {
         link.lower = random.maybe { $0.number() }
         link.namespace = random.maybe { $0.number() }
         link.kind = random.maybe { random in
-            switch Int.random(in: 0..<4, using: &random) {
+            switch Int.random(in: 0..<5, using: &random) {
             case 0: .other("dummy")
+            case 4: .bridge(BridgeData.random(&random))
             case 1: .vxlan(VXLANData.random(&random))
             case 2 where depth == 0: .veth(peer: LinkMessage.random(&random, depth: 1))
             default: .veth(peer: nil)
             }
         }
+        // A port's settings come with its bridge.
+        if Bool.random(using: &random) { (link.master, link.port) = (random.number(), BridgePortData.random(&random)) }
         return link
+    }
+}
+
+extension BridgeData {
+    static func random(_ random: inout SeededRandom) -> BridgeData {
+        BridgeData(
+            hasSpanningTree: Bool.random(using: &random), filtersVLANs: Bool.random(using: &random), snoops: Bool.random(using: &random),
+            queries: Bool.random(using: &random), asksFromOwnAddress: Bool.random(using: &random),
+            answerTime: random.maybe { $0.number() })
+    }
+}
+
+extension BridgePortData {
+    static func random(_ random: inout SeededRandom) -> BridgePortData {
+        BridgePortData(
+            learns: Bool.random(using: &random), floodsUnicast: Bool.random(using: &random), floodsMulticast: Bool.random(using: &random),
+            floodsBroadcast: Bool.random(using: &random), suppressesNeighbors: Bool.random(using: &random),
+            proxiesARP: Bool.random(using: &random), isIsolated: Bool.random(using: &random), multicastRouter: random.number())
     }
 }
 
@@ -73,7 +94,8 @@ extension NeighborMessage {
             Bool.random(using: &random) ? .forwarding : .neighbors(random.family()), index: random.number(),
             state: random.number(), flags: random.number(), destination: random.maybe { $0.address($0.family()) },
             mac: random.maybe { $0.mac() }, origin: random.number(), port: random.maybe { $0.number() },
-            vni: random.maybe { $0.number() }, lower: random.maybe { $0.number() })
+            vni: random.maybe { $0.number() }, lower: random.maybe { $0.number() }, vlan: random.maybe { $0.number() },
+            master: random.maybe { $0.number() })
     }
 }
 

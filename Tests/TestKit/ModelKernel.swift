@@ -95,7 +95,7 @@ package struct KernelModel: Sendable {
         guard var state = states[id] else { return "no such namespace" }
         if let link = step.link, state.links[link] == nil {
             switch step {
-            case .createLink, .deleteLink, .deleteAddress, .deleteNeighbor, .deleteForwarding: break
+            case .createLink, .deleteLink, .deleteAddress, .deleteNeighbor, .deleteForwarding, .deleteStation, .deleteFlood, .deleteGroup: break
             default: return "no such device \(link)"
             }
         }
@@ -108,6 +108,8 @@ package struct KernelModel: Sendable {
             if state.links[name] != nil { return "file exists" }
             var made = link
             made.peer = nil
+            // A port only by a step of its own.
+            made.port = nil
             made.mtu = link.mtu ?? 1500
             state.links[name] = made
             states[id] = state
@@ -127,6 +129,19 @@ package struct KernelModel: Sendable {
         case .deleteNeighbor(_, let key): state.neighbors[key] = nil
         case .setForwarding(_, let key, let remote): state.forwarding[key] = remote
         case .deleteForwarding(_, let key): state.forwarding[key] = nil
+        case .setBridge(_, let name, let bridge): state.links[name]?.bridge = bridge
+        case .setPort(_, let name, let port):
+            if let port, state.links[port.bridge]?.kind != .bridge { return "no such bridge \(port.bridge)" }
+            state.links[name]?.port = port
+            state.stations = state.stations.filter { $0.value != name || port != nil }
+        case .setStation(_, let mac, port: let port):
+            if state.links[port]?.port == nil { return "\(port) is no port" }
+            state.stations[mac] = port
+        case .deleteStation(_, let mac, port: let port): if state.stations[mac] == port { state.stations[mac] = nil }
+        case .addFlood(_, let row): state.floods.insert(row)
+        case .deleteFlood(_, let row): state.floods.remove(row)
+        case .addGroup(_, let row): state.groups.insert(row)
+        case .deleteGroup(_, let row): state.groups.remove(row)
         case .setRoute(_, let key, let target):
             if let link = target.link, state.links[link]?.isUp != true { return "network is down" }
             state.routes[key] = target
@@ -137,6 +152,11 @@ package struct KernelModel: Sendable {
             guard state.filter?.sets[set] != nil else { return "no such set \(set)" }
             state.filter?.sets[set]?.elements.formUnion(add)
             state.filter?.sets[set]?.elements.subtract(remove)
+        case .setBridgeFilter(_, let filter): state.bridgeFilter = filter
+        case .changeBridgeSet(_, set: let set, type: _, add: let add, remove: let remove):
+            guard state.bridgeFilter?.sets[set] != nil else { return "no such set \(set)" }
+            state.bridgeFilter?.sets[set]?.elements.formUnion(add)
+            state.bridgeFilter?.sets[set]?.elements.subtract(remove)
         }
         states[id] = state
         return nil
@@ -155,7 +175,12 @@ package struct KernelModel: Sendable {
     private mutating func removeLink(_ end: End) {
         for one in [end, pairs[end]].compactMap({ $0 }) {
             guard var state = states[one.namespace] else { continue }
+            let isBridge = state.links[one.link]?.kind == .bridge
             state.links[one.link] = nil
+            for name in state.links.keys where state.links[name]?.port?.bridge == one.link { state.links[name]?.port = nil }
+            state.stations = isBridge ? [:] : state.stations.filter { $0.value != one.link }
+            state.floods = state.floods.filter { $0.link != one.link }
+            state.groups = state.groups.filter { $0.link != one.link }
             state.addresses = state.addresses.filter { $0.link != one.link }
             state.neighbors = state.neighbors.filter { $0.key.link != one.link }
             state.forwarding = state.forwarding.filter { $0.key.link != one.link }

@@ -19,8 +19,26 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
+// From linux/if_bridge.h, which needs glibc's in6_addr, and of which distributions' copies are older than VXLAN's part of it (Linux 6.4).
+enum { LINUX_MDBA_MDB = 1, LINUX_MDBA_MDB_ENTRY = 1, LINUX_MDBA_MDB_ENTRY_INFO = 1, LINUX_MDBA_MDB_EATTR_SOURCE = 4, LINUX_MDBA_MDB_EATTR_DST = 6 };
+enum { LINUX_MDBA_SET_ENTRY = 1, LINUX_MDBA_SET_ENTRY_ATTRS = 2, LINUX_MDBE_ATTR_DST = 5, LINUX_MDB_PERMANENT = 1, LINUX_MDB_RTR_TYPE_PERM = 2 };
+// struct br_port_msg
+struct linux_port_message {
+    uint32_t family; // a byte; the padding behind it must be zero
+    uint32_t index;
+};
+// struct br_mdb_entry; the address is 4, 16 or 6 bytes from its beginning.
+struct linux_group_entry {
+    uint32_t index;
+    uint8_t state, flags;
+    uint16_t vlan;
+    uint64_t high, low;
+    uint16_t protocol;
+    uint16_t pad;
+} __attribute__((packed));
+
 // From linux/netfilter.h, which needs glibc's in_addr.
-enum { NF_DROP = 0, NF_ACCEPT = 1, NFPROTO_INET = 1, NFPROTO_IPV4 = 2, NFPROTO_IPV6 = 10 };
+enum { NF_DROP = 0, NF_ACCEPT = 1, NFPROTO_INET = 1, NFPROTO_BRIDGE = 7, NFPROTO_IPV4 = 2, NFPROTO_IPV6 = 10 };
 enum nf_inet_hooks {
     NF_INET_PRE_ROUTING,
     NF_INET_LOCAL_IN,
@@ -51,6 +69,10 @@ const char *linux_errno_name(int number);
 
 // Threads.
 int linux_name_thread(const char *name);
+
+// Frames (packet(7)): a socket that receives none, and the sending of one, as it is, out of the link with that index.
+int linux_frame_socket(void);
+long linux_send_frame(int socket, int index, const void *frame, unsigned long size);
 
 // Waiting (epoll(7), eventfd(2)). Level-triggered and readable is all that is needed; `key` comes back with the event.
 int linux_epoll_create(void);

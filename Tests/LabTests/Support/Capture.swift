@@ -15,6 +15,14 @@ struct Capture {
         try process.wait(for: "listening on", within: .seconds(5))
     }
 
+    /// What arrives at a host's underlay. Returns when it listens.
+    init(on host: LabHost, _ filter: String) throws {
+        process = try host.lab.start([
+            "exec", "\(host)", "sh", "-c", "exec tcpdump -Z root -l -n --immediate-mode -Q in -i eth0 '\(filter)'",
+        ])
+        try process.wait(for: "listening on", within: .seconds(5))
+    }
+
     /// How many have come so far: a line for each.
     func count() -> Int { process.outputSoFar().lines.count }
 }
