@@ -40,19 +40,21 @@ let package = Package(
         // Values and codecs.
         target("Addressing", []),
         target("Netlink", ["CLinux", "Addressing"]),
+        target("DNS", ["Addressing"]),
         // Core.
-        target("Fabric", ["Addressing"]),
+        target("Fabric", ["Addressing", "DNS"]),
         // Edges.
         target("Kernel", ["CLinux", "Addressing", "Netlink", "Fabric"]),
         target("TLS", ["CCrypto", .product(name: "NIOCore", package: "swift-nio")]),
         target("HTTP", nio + ["TLS"]),
-        target("Store", ["CSQLite", "CCrypto", "HTTP", "TLS", log]),
+        target("Store", ["CSQLite", "CCrypto", "HTTP", "TLS", "DNS", log]),
         target("Docker", ["HTTP", "Addressing", log]),
         target("Telemetry", ["CLinux", log]),
         target("LocalAPI", ["HTTP"]),
+        target("NameService", ["CLinux", "DNS", "Fabric", "Kernel", log]),
         // Wiring and program.
         target("Agent", [
-            "Addressing", "Fabric", "Kernel", "Netlink", "TLS", "HTTP", "Store", "Docker", "Telemetry", "LocalAPI", "CYaml", "CLinux",
+            "Addressing", "DNS", "Fabric", "Kernel", "NameService", "Netlink", "TLS", "HTTP", "Store", "Docker", "Telemetry", "LocalAPI", "CYaml", "CLinux",
             log,
         ]),
         .executableTarget(
@@ -72,7 +74,9 @@ let package = Package(
             path: "Tests/Simulation", swiftSettings: swift),
         tests("Addressing", ["Addressing"]),
         tests("Netlink", ["Netlink", "Addressing", "CLinux"]),
-        tests("Fabric", ["Fabric", "Addressing", "TestKit"]),
+        tests("DNS", ["DNS", "Addressing", "TestKit"]),
+        tests("Fabric", ["Fabric", "Addressing", "DNS", "TestKit"]),
+        tests("NameService", ["NameService", "DNS", "Fabric", "Addressing", "Kernel", "TestKit"]),
         tests("Kernel", ["Kernel", "Fabric", "Netlink", "Addressing", "CLinux", "TestKit"]),
         tests(
             "TLS",
@@ -84,9 +88,9 @@ let package = Package(
         tests("Store", ["Store", "HTTP", "TLS", "TestKit"]),
         tests("Docker", ["Docker", "HTTP"]),
         tests("Telemetry", ["Telemetry", log]),
-        tests("Agent", ["Agent", "TestKit", "Fabric", "Addressing", "Store", "HTTP", "TLS", "Docker", "LocalAPI"]),
+        tests("Agent", ["Agent", "TestKit", "Fabric", "Addressing", "DNS", "NameService", "Store", "HTTP", "TLS", "Docker", "LocalAPI"]),
         tests("tulle", ["tulle", "Agent", "LocalAPI", "HTTP"]),
         tests("Simulation", ["simulation", "TestKit"]),
-        tests("Lab", ["LocalAPI", "HTTP", "Addressing", "TestKit", "Agent", "Fabric", "Store", "TLS", "CSQLite"]),
+        tests("Lab", ["LocalAPI", "HTTP", "Addressing", "DNS", "TestKit", "Agent", "Fabric", "Store", "TLS", "CSQLite"]),
     ]
 )

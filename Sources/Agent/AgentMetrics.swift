@@ -10,6 +10,7 @@ final class AgentMetrics: Sendable {
     private let calls: Histogram
     private let errors: Counter
     private let packets: Counter
+    private let lookups: Counter
     private let total = Atomic<Int>(0)
 
     init() {
@@ -20,6 +21,7 @@ final class AgentMetrics: Sendable {
         errors = registry.counter("tulle_plugin_errors_total", "Docker's plugin requests that were refused.", labels: ["call"])
         packets = registry.counter(
             "tulle_dropped_packets_total", "Packets that the filters dropped.", labels: ["namespace", "reason"])
+        lookups = registry.counter("tulle_lookups_total", "Questions of containers, answered here or handed on to Docker's resolver.", labels: ["by"])
     }
 
     /// Since the start.
@@ -33,6 +35,10 @@ final class AgentMetrics: Sendable {
     func answered(_ call: String, _ duration: Duration, failed: Bool) {
         calls.observe(duration, call)
         if failed { errors.increment(call) }
+    }
+    func lookedUp(here: Int, docker: Int) {
+        lookups.set(total: Double(here), "tulle")
+        lookups.set(total: Double(docker), "docker")
     }
     func dropped(_ namespace: NamespaceID, _ counters: [String: UInt64]) {
         for (name, count) in counters { packets.set(total: Double(count), "\(namespace)", name) }

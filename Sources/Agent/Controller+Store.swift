@@ -54,51 +54,34 @@ extension Controller {
         _ = await wait(within: .seconds(2)) { $0.isStoreReachable || $0.attempts != seen }
     }
 
-    /// Takes the store as it is now for the truth, whatever was known before (`tulle store accept`).
-    package func accept() async throws {
-        let operation = "accept the store"
-        guard distrust != nil else {
-            return log.notice("the store is believed already: there is nothing to accept")
-        }
-        let cluster = try await presentCluster()
-        guard cluster.cluster == expectedCluster else {
+    /// Whether the store that is there may be begun anew with what the nodes know (`tulle store accept`). nil: there is nothing to accept, for it is believed, or
+    /// another node has done so, and this one follows.
+    ///
+    /// - Returns: the store's identity; of an etcd that was emptied, the one that it had.
+    /// - Throws: when it is another cluster's, one that was replaced, or of a later version.
+    func acceptable(_ operation: String) async throws -> StoreIdentity? {
+        guard distrust != nil else { return nil }
+        let former = StoreIdentity(cluster: expectedCluster, epoch: viewEpoch)
+        let found: StoreIdentity
+        do { found = try await store.identity() } catch let error as StoreError where error.code == .missing { return former }
+        guard found.cluster == expectedCluster else {
             throw AgentError(
-                .storeRefused, operation, cause: "it is another cluster's (\(cluster.cluster)), this node belongs to \(expectedCluster)",
+                .storeRefused, operation, cause: "it is another cluster's (\(found.cluster)), this node belongs to \(expectedCluster)",
                 remedy: "put the right store back; to leave the old cluster, run 'tulle reset' and join the other one")
         }
-        guard (viewEpoch...NewStore.mostEpoch).contains(cluster.epoch) else {
+        guard (viewEpoch...NewStore.mostEpoch).contains(found.epoch) else {
             throw AgentError(
-                .storeRefused, operation, cause: "it is of epoch \(cluster.epoch), and the cluster has gone on to epoch \(viewEpoch) in another store",
+                .storeRefused, operation, cause: "it is of epoch \(found.epoch), and the cluster has gone on to epoch \(viewEpoch) in another store",
                 remedy: "bring that one back; or, if it is lost, run 'tulle store promote' (or 'tulle store import' with a later backup), so that what the nodes hold is kept")
         }
-        if let present = try await store.list(prefix: StoreKey.cluster).entries.first(where: { $0.key == StoreKey.cluster }),
-            let reason = Self.newness(of: present)
-        {
+        let object = try await store.list(prefix: StoreKey.cluster).entries.first { $0.key == StoreKey.cluster }
+        if let object, let reason = Self.newness(of: object) {
             throw AgentError(.storeRefused, operation, cause: reason, remedy: "nothing was changed")
         }
-        // Without the cluster's object no node registers.
-        var object = ClusterObject(
-            id: cluster.cluster, vxlanPort: settings.vxlanPort, vniBase: settings.vniBase, storeNode: view.cluster?.storeNode)
-        object.isSealed = view.cluster?.isSealed
-        if cluster.epoch > 1 { object.epoch = cluster.epoch }
-        _ = try await store.commit(
-            StoreTransaction(
-                conditions: [.absent(key: StoreKey.cluster)],
-                operations: [.put(key: StoreKey.cluster, value: try StoredJSON.encode(object), lease: nil)]))
-        // What it lost is not what somebody removed: networks, and this node's blocks, are put back where nobody took their place. Removed stays removed.
-        try await bring(into: try await store.list(prefix: ""), epoch: cluster.epoch)
-        let snapshot = try await store.list(prefix: "")
-        believe(epoch: cluster.epoch)
-        await replaceView(with: snapshot)
-        log.notice("the store was accepted as it is", metadata: ["revision": "\(snapshot.revision.number)"])
-    }
-
-    /// An emptied etcd, which a person says is the cluster's, is made so.
-    private func presentCluster() async throws -> StoreIdentity {
-        do { return try await store.identity() } catch let error as StoreError where error.code == .missing {
-            guard let etcd = store as? EtcdStore else { throw error }
-            return try await etcd.found(StoreIdentity(cluster: expectedCluster, epoch: viewEpoch))
-        }
+        guard found.epoch > viewEpoch, object != nil else { return found }
+        hurry()
+        _ = await wait(within: .seconds(15)) { $0.viewEpoch == found.epoch && $0.distrust == nil }
+        return nil
     }
 
     private func listAll() async throws {
@@ -206,7 +189,7 @@ extension Controller {
 
     private func refuse(_ reason: String) {
         distrust = reason
-        let remedy = reason.contains(ClusterObject.newer) ? "" : "; restore it, or if it is right as it is, run 'tulle store accept' on each node"
+        let remedy = reason.contains(ClusterObject.newer) ? "" : "; bring it back, or if that cannot be, run 'tulle store accept'"
         setProblem("store-trust", "\(reason): nothing was removed and the store is not followed\(remedy)")
     }
 
@@ -228,6 +211,9 @@ extension Controller {
 
     private func replaceView(with snapshot: StoreSnapshot) async {
         // Nobody sees it half filled: nothing is awaited until it is whole.
+        // At the start nobody's sign is known, and all count.
+        let before = isHeardView ? view.alive : Set(view.nodes.keys)
+        isHeardView = true
         view = ClusterView()
         setProblems(under: Self.objectTopic, [:])
         unreadable = []
@@ -236,6 +222,7 @@ extension Controller {
             if entry.key == StoreKey.cluster { clusterModified = entry.modified }
             if let object = read(entry.key, entry.value) { _ = view.set(object) }
         }
+        tellAll(aliveBefore: before)
         viewRevision = snapshot.revision
         concerns &+= 1
         // An accepted store may stand at an older revision than what was written to the one before.
@@ -250,9 +237,9 @@ extension Controller {
             switch change {
             case .put(let entry):
                 if entry.key == StoreKey.cluster { clusterModified = entry.modified }
-                if let object = read(entry.key, entry.value) { scopes.insert(take(object)) }
+                if let object = read(entry.key, entry.value) { take(object, &scopes) }
             case .delete(let key, _):
-                if let object = read(key, nil) { scopes.insert(take(object)) }
+                if let object = read(key, nil) { take(object, &scopes) }
             }
         }
         viewRevision = max(viewRevision, revision)
@@ -260,9 +247,10 @@ extension Controller {
         await viewApplied(scopes)
     }
 
-    private func take(_ object: ClusterView.Object) -> ClusterView.Scope {
+    private func take(_ object: ClusterView.Object, _ scopes: inout Set<ClusterView.Scope>) {
         if isConcerned(by: object) { concerns &+= 1 }
-        return view.set(object)
+        scopes.insert(view.set(object))
+        tell(object)
     }
 
     private func viewApplied(_ scopes: Set<ClusterView.Scope>) async {

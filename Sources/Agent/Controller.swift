@@ -8,6 +8,7 @@
 package import Addressing
 package import Fabric
 package import Logging
+package import NameService
 package import Store
 import Telemetry
 
@@ -59,7 +60,11 @@ package actor Controller {
     var shownAuthority: String?
     /// The authorities that this node believes: PEM.
     var believed: [String] = []
-    package internal(set) var local: LocalState
+    package internal(set) var local: LocalState {
+        didSet { names.set(local: local.endpoints) }
+    }
+    /// What containers are told.
+    package nonisolated let names: NameBook
     let replica: Replica
     /// The only cluster whose store is believed.
     let expectedCluster: String
@@ -81,6 +86,8 @@ package actor Controller {
     /// Since when (CLOCK_BOOTTIME) a sign of life under our identity comes from elsewhere; and why this agent stays refused until it ends.
     var doubleSince: Double?
     var doubled: AgentError?
+    /// The view is the store's, and not only the replica's.
+    var isHeardView = false
     /// When the store was last heard of: seconds since 1970.
     package internal(set) var lastHeard: Int?
 
@@ -164,7 +171,9 @@ package actor Controller {
         self.log = log
         self.hostRoutes = hostRoutes
         self.surroundings = surroundings
-        local = try LocalState(table, now: surroundings.boot())
+        let local = try LocalState(table, now: surroundings.boot())
+        self.local = local
+        names = NameBook(me: identity.node)
         lineage = try Lineage(table)
         lease = try AllocationLease(table: table, term: terms.lease, bootID: surroundings.bootID)
         viewRevision = try replica.load(into: &view)
@@ -181,6 +190,8 @@ package actor Controller {
         if let known = view.cluster {
             self.settings = Settings(vxlanPort: known.vxlanPort, vniBase: known.vniBase)
         }
+        names.set(local: local.endpoints)
+        names.replace(view, isHeard: false)
     }
 
     // MARK: Waiting for the view

@@ -6,6 +6,8 @@ package protocol Engine: Sendable {
     /// All networks, or those of one driver; without their endpoints.
     func networks(driver: String?) async throws -> [EngineNetwork]
     func network(_ id: String) async throws -> EngineNetwork
+    /// What one container is called and publishes. While its engine starts it, the answer waits.
+    func container(_ id: String) async throws -> EngineContainer
     /// Makes a network and gives its id.
     func createNetwork(_ spec: EngineNetworkSpec) async throws -> String
     func removeNetwork(_ id: String) async throws

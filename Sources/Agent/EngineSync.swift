@@ -13,11 +13,11 @@ import Synchronization
 import Telemetry
 
 package final class EngineSync: Sendable {
-    private let client: any Engine
+    let client: any Engine
     private let isMounted: @Sendable (String) -> Bool
     private let socket: String
-    private let controller: Controller
-    private let log: Logger
+    let controller: Controller
+    let log: Logger
     private let limiter = RepeatLimiter(interval: .seconds(30))
     private let state = Mutex(Reachability())
     private let wakeups: AsyncStream<Void>
@@ -29,6 +29,11 @@ package final class EngineSync: Sendable {
         var networks: Int?
         /// Docker's ids of what this agent made on the engine since it started.
         var copies: Set<String> = []
+        /// Containers whose names are being asked for, and those whose are known, by endpoint.
+        var asking: Set<String> = []
+        /// Others wait for their turn.
+        var isWaiting = false
+        var described: [EndpointID: EngineNetworkEndpoint] = [:]
     }
 
     convenience init(socket: String, controller: Controller, log: Logger) {
@@ -64,6 +69,31 @@ package final class EngineSync: Sendable {
                 }
             }
         }
+    }
+
+    // MARK: Names, in turn (EngineSync+Names.swift)
+
+    /// False when they are known, are being asked for, or too many questions are under way.
+    func beginDescribing(_ id: EndpointID, _ endpoint: EngineNetworkEndpoint, limit: Int) -> Bool {
+        state.withLock { state in
+            guard state.described[id] != endpoint else { return false }
+            guard state.asking.count < limit else {
+                state.isWaiting = true
+                return false
+            }
+            return state.asking.insert(id.description).inserted
+        }
+    }
+    /// - Parameter endpoint: of which the names are known now.
+    func endDescribing(_ id: EndpointID, _ endpoint: EngineNetworkEndpoint?) {
+        let isNext = state.withLock { state in
+            state.asking.remove(id.description)
+            if let endpoint { state.described[id] = endpoint }
+            guard state.isWaiting, state.asking.isEmpty else { return false }
+            state.isWaiting = false
+            return true
+        }
+        if isNext { waker.yield() }
     }
 
     // MARK: What wakes it
@@ -247,8 +277,10 @@ package final class EngineSync: Sendable {
             for (id, endpoint) in try await client.network(network.id).endpoints {
                 live.insert(EndpointID(id))
                 try await controller.name(EndpointID(id), endpoint.name)
+                if await controller.isKnown(EndpointID(id)) { describe(EndpointID(id), endpoint) }
             }
         }
+        state.withLock { state in state.described = state.described.filter { live.contains($0.key) } }
         await controller.engineListed(live, of: read, isMounted: isMounted)
     }
 }

@@ -4,6 +4,7 @@ import Fabric
 import HTTP
 import Kernel
 import LocalAPI
+import NameService
 import Store
 import Telemetry
 
@@ -12,6 +13,7 @@ struct LocalServer: Sendable {
     let kernel: LinuxKernel
     let engine: EngineSync?
     let metrics: AgentMetrics
+    let names: NameService
     let keys: PeerKeys
     let access: StoreAccess
     let moving: StoreMoving
@@ -22,6 +24,8 @@ struct LocalServer: Sendable {
         on(.networks, &router) { await controller.networkReports() }
         on(.endpoints, &router) { await controller.endpointReports() }
         on(.nodes, &router) { await controller.nodeReports() }
+        on(.names, &router) { await controller.nameReports() }
+        on(.namesAsk, &router) { (question: NameQuestion) in try await controller.ask(question) }
         on(.plan, &router) {
             try await controller.reconciler.preview().map { namespace, steps in
                 PlanReport(namespace: "\(namespace)", steps: steps.map { "\($0)" })
@@ -56,11 +60,7 @@ struct LocalServer: Sendable {
                 id: node.id.description, name: node.name, address: node.underlay.description, agentAddress: node.agent, alive: false,
                 version: node.version)
         }
-        on(.storeAccept, &router) {
-            try await controller.accept()
-            return StoreAcceptReport(
-                cluster: await controller.view.cluster?.id ?? "-", revision: await controller.viewRevision.number)
-        }
+        on(.storeAccept, &router) { try await moving.succession.exclusively("accept the store") { try await moving.accept() } }
         on(.storePromote, &router) { try await moving.succession.exclusively("promote this node's copy of the store") { try await moving.promote() } }
         on(.authorityTake, &router) { try await moving.succession.exclusively("take the certificate authority over") { try await moving.takeAuthority() } }
         on(.storeMigrate, &router) { (request: NameRequest) in
@@ -112,6 +112,7 @@ struct LocalServer: Sendable {
     }
 
     private func exposition() async -> HTTPResponse {
+        metrics.lookedUp(here: await names.answered, docker: await names.forwarded)
         for namespace in await controller.namespaces() {
             if let counters = try? await kernel.counters(namespace) { metrics.dropped(namespace, counters) }
         }

@@ -111,9 +111,11 @@ extension Controller {
     }
 
     private func published(_ endpoint: LocalEndpoint) -> EndpointObject {
-        EndpointObject(
+        var object = EndpointObject(
             id: endpoint.id, network: endpoint.network, node: me.id, name: endpoint.name, addresses: endpoint.addresses, mac: endpoint.mac,
             created: endpoint.created)
+        object.names = endpoint.names
+        return object
     }
 
     /// What the store has of endpoints that are not any more as it says: they are written over that.

@@ -7,6 +7,7 @@ import HTTP
 import Kernel
 import LocalAPI
 import Logging
+import NameService
 import Store
 import TLS
 import Telemetry
@@ -18,6 +19,7 @@ struct RunningAgent: Sendable {
     private let reconciler: Reconciler
     private let access: StoreAccess
     private let notifier: ServiceNotifier
+    private let names: NameService
     /// Ends when the node's sign of life was taken back.
     private let goodbye: AsyncStream<Void>
 
@@ -85,6 +87,10 @@ struct RunningAgent: Sendable {
             cluster: membership.cluster, store: access.store, table: table,
             replica: replica, reconciler: reconciler, log: log,
             hostRoutes: { (try? HostNetwork.read()).map(Underlay.foreignRoutes) ?? [] })
+        // Before anything is waited for: containers that live on ask already. What fails from here on ends the process, and this with it.
+        let names = try NameService(controller.names, log: output.logger("names"))
+        let nameKeeper = NameKeeper(controller, names, log: output.logger("names"))
+        let naming = Task { await nameKeeper.run() }
         if membership.isFounding == true {
             do { try await access.found(beginning, settings: settings) } catch let error as AgentError {
                 try beginning.founded(table, files, false)
@@ -115,7 +121,7 @@ struct RunningAgent: Sendable {
         }
         do {
             let local = LocalServer(
-                controller: controller, kernel: kernel, engine: engine, metrics: metrics, keys: keys,
+                controller: controller, kernel: kernel, engine: engine, metrics: metrics, names: names, keys: keys,
                 access: access,
                 moving: StoreMoving(
                     access: access, succession: succession, files: files, listener: listener, lifetime: Int(configuration.certificateLifetime.components.seconds),
@@ -167,6 +173,7 @@ struct RunningAgent: Sendable {
         let (goodbye, said) = AsyncStream.makeStream(of: Void.self)
         await controller.note(try HostNetwork.read())
         var tasks = [
+            naming,
             Task { await reconciler.run(controller) },
             Task { await controller.follow() },
             Task {
@@ -186,13 +193,15 @@ struct RunningAgent: Sendable {
         await reconciler.markAll()
         return RunningAgent(
             servers: servers, listener: listener, tasks: tasks, reconciler: reconciler, access: access, notifier: notifier,
-            goodbye: goodbye)
+            names: names, goodbye: goodbye)
     }
 
     /// - Parameter isForGood: it does not begin anew: the service manager would end what says that it stops.
     func stop(isForGood: Bool = true) async {
         if isForGood { try? notifier.stopping() }
         for task in tasks { task.cancel() }
+        // One that begins anew is back before the containers' rules forget it.
+        await names.endAll(isGoodbye: isForGood)
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await listener.stop() }
             for server in servers { group.addTask { await server.stop() } }

@@ -28,7 +28,7 @@ extension StoreMoving {
             throw AgentError(.conflict, operation, cause: "this agent serves the cluster's store, and it is sound", remedy: "an import replaces a store that is lost or damaged")
         }
         try await expectStoreLost(operation)
-        let silent = Set(try await askOthers(operation).filter { $0.state == nil }.map(\.node.id))
+        let silent = try await askOthers(operation).filter { $0.state == nil }.map(\.node)
         let last = max(backup.epoch, await controller.viewEpoch)
         guard case .external(let etcd, let location) = access else {
             await access.embedded?.close()

@@ -85,7 +85,7 @@ extension StoreMoving {
         }
     }
 
-    private func servingNode() async -> String {
+    func servingNode() async -> String {
         let view = await controller.view
         return view.cluster?.storeNode.flatMap { view.nodes[$0]?.name } ?? "the node that serves it"
     }

@@ -1,8 +1,9 @@
-/// The commands that put another store in the place of the cluster's: `tulle store promote`, `import` and `migrate`. Each makes a whole store of the next epoch,
+/// The commands that put another store in the place of the cluster's: `tulle store promote`, `accept`, `import` and `migrate`. Each makes a whole store of the next epoch,
 /// and then points this agent to it; the others follow (`Succession`), and bring in what they hold (`Controller+Epoch.swift`).
-/// `import` is in `StoreMoving+Backup.swift`, `migrate` in `StoreMoving+Etcd.swift`.
+/// `accept` is in `StoreMoving+Accept.swift`, `import` in `StoreMoving+Backup.swift`, `migrate` in `StoreMoving+Etcd.swift`.
 ///
 ///     promote   the newest copy that any living node has   →  this agent
+///     accept    the newest copy that any living node has   →  the store that lost what it had, where it is
 ///     import    a file of `tulle store export`             →  this agent, or an etcd that lost it
 ///     migrate   the store itself, which takes no more      →  etcd
 import Fabric
@@ -36,20 +37,24 @@ struct StoreMoving: Sendable {
             throw AgentError(.invalid, operation, cause: "this agent serves the cluster's store", remedy: "run it on another node, when this one is lost")
         }
         try await expectStoreLost(operation)
+        let newest = try await newestCopy(operation)
+        return try await begin(with: newest.copy, after: controller.viewEpoch, from: newest.source, silent: newest.silent, operation)
+    }
+
+    /// What the living node knows that was the last to hear of the store.
+    func newestCopy(_ operation: String) async throws -> (source: String, copy: StoreSnapshot, silent: [NodeObject]) {
         let others = try await askOthers(operation)
         let silent = others.filter { $0.state == nil }.map(\.node)
         let mine = try await controller.replicaState()
         let best = others.filter { $0.state?.epoch == mine.epoch }.max { ($0.state?.revision ?? .zero) < ($1.state?.revision ?? .zero) }
-        var (source, copy) = ("this node", try controller.replica.snapshot())
-        if let best, let state = best.state, state.revision > copy.revision {
-            do { (source, copy) = (best.node.name, try await survey.copy(of: best.node)) } catch {
-                throw AgentError(
-                    .storeAway, operation, cause: "\(best.node.name) has the newest copy and does not hand it over: \(error)",
-                    remedy: "try again; without that node's agent the next best copy is taken")
-            }
+        guard let best, let state = best.state, state.revision > mine.revision else {
+            return ("this node", try controller.replica.snapshot(), silent)
         }
-        let report = try await begin(with: copy, after: mine.epoch, from: source, silent: Set(silent.map(\.id)), operation)
-        return report.with(silent: silent.map(\.name))
+        do { return (best.node.name, try await survey.copy(of: best.node), silent) } catch {
+            throw AgentError(
+                .storeAway, operation, cause: "\(best.node.name) has the newest copy and does not hand it over: \(error)",
+                remedy: "try again; without that node's agent the next best copy is taken")
+        }
     }
 
     /// How far each other node has got; nil where none answers. None may be further than this one's epoch: then there is a newer store already.
@@ -79,17 +84,18 @@ struct StoreMoving: Sendable {
     ///
     /// - Parameter silent: nodes that do not answer.
     func begin(
-        with copy: StoreSnapshot, after last: UInt64, from source: String, silent: Set<NodeID>, _ operation: String
+        with copy: StoreSnapshot, after last: UInt64, from source: String, silent: [NodeObject], _ operation: String
     ) async throws -> StoreMoveReport {
         let identity = try await new.make(
-            of: copy, after: last, above: controller.viewRevision, isAuthorityLost: isAuthorityLost(ClusterView(copy), silent), operation)
+            of: copy, after: last, above: controller.viewRevision, isAuthorityLost: isAuthorityLost(ClusterView(copy), Set(silent.map(\.id))), operation)
         try succession.remember { membership in
             (membership.storeURL, membership.storeHost, membership.storePort, membership.storeNode) = (nil, nil, nil, nil)
         }
         succession.log.notice(
             "this agent takes the cluster's store over", metadata: ["epoch": "\(identity.epoch)", "revision": "\(copy.revision.number)", "from": "\(source)"])
         succession.beginAnew()
-        return StoreMoveReport(cluster: cluster, epoch: identity.epoch, revision: copy.revision.number, source: source, place: "this node")
+        return StoreMoveReport(
+            cluster: cluster, epoch: identity.epoch, revision: copy.revision.number, source: source, place: "this node", silent: silent.map(\.name))
     }
 
     /// Its key is where nobody answers, or is not where the copy says.

@@ -42,6 +42,12 @@ package struct EngineClient: Sendable {
         return try EngineNetwork(read(await call(HTTPRequest("GET", "/networks/\(id)"), operation), operation))
     }
 
+    /// What one container is called and publishes. The engine answers when it has started the container, if it is about to.
+    package func container(_ id: String) async throws -> EngineContainer {
+        let operation = "inspect Docker's container \(id.prefix(12))"
+        return try EngineContainer(read(await call(HTTPRequest("GET", "/containers/\(id)/json"), operation), operation))
+    }
+
     /// Makes a network and gives its id. The engine's check of the name is not atomic: two calls at once may both succeed.
     package func createNetwork(_ spec: EngineNetworkSpec) async throws -> String {
         let operation = "create Docker's network \(spec.name)"

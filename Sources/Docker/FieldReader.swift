@@ -126,6 +126,13 @@ struct FieldReader {
         return result
     }
 
+    /// The names in an object that have a value, whatever that is.
+    func keys(_ name: String) throws(DockerError) -> [String] {
+        let keys = try map(name).filter { $0.value != .null }.map(\.key)
+        for key in keys { try checkLength(key, "a name in \(name)") }
+        return keys
+    }
+
     // MARK: Errors
 
     func fault(_ name: String, _ what: String, remedy: String? = nil) -> DockerError {

@@ -84,7 +84,7 @@ extension Desired {
         for endpoint in endpoints.sorted(by: { ($0.created, $0.id) < ($1.created, $1.id) }) {
             let link = endpoint.outerLink
             state.links[link] = Link(
-                .veth, mtu: mtu, peer: peer(of: endpoint, network: network), port: BridgePort(bridge: bridgeLink, proxiesARP: true))
+                .veth, mtu: mtu, peer: peer(of: endpoint, network: network), port: BridgePort(bridge: bridgeLink))
             state.sysctls["net/ipv6/conf/\(link)/disable_ipv6"] = "1"
             // See `local`: whoever has an address here that is another's is kept from using it.
             if view.removed[me.id] != nil || !isUsable(endpoint.mac, network) { continue }

@@ -17,6 +17,8 @@ package struct LocalEndpoint: Hashable, Sendable, Codable {
     package var hasGateway: Bool
     /// The container's name, when the engine told it.
     package var name: String?
+    /// What else it is called, when the engine told it.
+    package var names: ContainerNames?
 
     package init(id: EndpointID, network: NetworkID, addresses: [IPAddress], mac: MACAddress, created: Int) {
         self.id = id

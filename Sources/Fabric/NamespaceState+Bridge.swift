@@ -42,7 +42,8 @@ package struct BridgePort: Hashable, Sendable {
     package var floodsBroadcast: Bool
     /// ARP and ND for what is behind this port are answered for it, and not sent there (`neigh_suppress`).
     package var suppressesNeighbors: Bool
-    /// ARP from this port is answered, and not sent to other ports of that kind, where the answer is known (`proxy_arp`).
+    /// ARP from this port is answered where the answer is known (`proxy_arp`). Such a port gets nothing that is flooded, no broadcast either, so ours
+    /// never has it.
     package var proxiesARP: Bool
     /// It may not talk to other ports of that kind.
     package var isIsolated: Bool

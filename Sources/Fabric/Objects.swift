@@ -255,6 +255,11 @@ package struct EndpointObject: Hashable, Sendable, Codable {
     package var mac: MACAddress
     /// Seconds since 1970.
     package var created: Int
+    /// What its container is called besides (`ContainerNames`); nil: not told yet, or by an agent that knows nothing of it.
+    package var container: String?
+    package var hostname: String?
+    package var aliases: [String]?
+    package var ports: [PublishedPort]?
     package init(
         id: EndpointID, network: NetworkID, node: NodeID, name: String?, addresses: [IPAddress], mac: MACAddress,
         created: Int

@@ -49,7 +49,7 @@ extension FilterRule.Verdict {
         case .untracked: [.untrack]
         case .masquerade: [.masquerade]
         case .sourceNAT(let address):
-            [.load(NFTablesRegister(0), address.bytes), .sourceNAT(address.family, NFTablesRegister(0))]
+            [.load(address.bytes, into: NFTablesRegister(0)), .sourceNAT(address.family, NFTablesRegister(0))]
         }
     }
 }

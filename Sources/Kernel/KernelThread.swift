@@ -8,7 +8,7 @@ import CLinux
 import Glibc
 import Synchronization
 
-final class KernelThread: SerialExecutor {
+package final class KernelThread: SerialExecutor {
     private struct State {
         var jobs: [UnownedJob] = []
         var thread: pthread_t?
@@ -17,9 +17,11 @@ final class KernelThread: SerialExecutor {
     private let state = Mutex(State())
     private let wakeup: Int32
     private let watched: Int32
-    private static let rest: Duration = .milliseconds(10)
+    private let rest: Duration
 
-    init() throws(KernelError) {
+    /// - Parameter rest: of the watched sockets after each round.
+    package init(rest: Duration = .milliseconds(10)) throws(KernelError) {
+        self.rest = rest
         wakeup = linux_eventfd()
         watched = linux_epoll_create()
         guard wakeup >= 0, watched >= 0 else {
@@ -35,20 +37,20 @@ final class KernelThread: SerialExecutor {
     }
 
     /// - Parameter ready: gets the keys of readable sockets, on this thread.
-    func start(_ ready: @escaping @Sendable (UInt64) -> Void) throws(KernelError) {
-        let thread = try Thread.start("tulle-kernel") { self.run(ready) }
+    package func start(_ name: String = "tulle-kernel", _ ready: @escaping @Sendable (UInt64) -> Void) throws(KernelError) {
+        let thread = try Thread.start(name) { self.run(ready) }
         pthread_detach(thread)
     }
 
     /// After the jobs that wait the thread ends.
-    func stop() {
+    package func stop() {
         state.withLock { $0.isStopped = true }
         wake()
     }
 
     // MARK: Executor
 
-    func enqueue(_ job: consuming ExecutorJob) {
+    package func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
         let wasEmpty = state.withLock { state in
             state.jobs.append(job)
@@ -57,11 +59,11 @@ final class KernelThread: SerialExecutor {
         if wasEmpty { wake() }
     }
 
-    func checkIsolated() {
+    package func checkIsolated() {
         precondition(isIsolatingCurrentContext() == true, "the kernel's state was touched on another thread than its own")
     }
 
-    func isIsolatingCurrentContext() -> Bool? {
+    package func isIsolatingCurrentContext() -> Bool? {
         state.withLock { $0.thread.map { pthread_equal($0, pthread_self()) != 0 } ?? false }
     }
 
@@ -73,10 +75,10 @@ final class KernelThread: SerialExecutor {
 
     // MARK: Watching
 
-    func watch(_ descriptor: Int32, key: UInt64) throws(KernelError) {
+    package func watch(_ descriptor: Int32, key: UInt64) throws(KernelError) {
         guard linux_epoll_add(watched, descriptor, key) == 0 else { throw .last("watch a namespace") }
     }
-    func unwatch(_ descriptor: Int32) { _ = linux_epoll_remove(watched, descriptor) }
+    package func unwatch(_ descriptor: Int32) { _ = linux_epoll_remove(watched, descriptor) }
 
     private func run(_ ready: @Sendable (UInt64) -> Void) {
         state.withLock { $0.thread = pthread_self() }
@@ -92,7 +94,7 @@ final class KernelThread: SerialExecutor {
             for job in jobs { job.runSynchronously(on: executor) }
             if !jobs.isEmpty { continue }
             if isStopped { return }
-            if wait(rest: restUntil - clock.now), dispatch(ready) { restUntil = clock.now + Self.rest }
+            if wait(rest: restUntil - clock.now), dispatch(ready) { restUntil = clock.now + rest }
         }
     }
 

@@ -20,6 +20,8 @@ package struct LocalClient: Sendable {
     package func networks() async throws(LocalError) -> [NetworkReport] { try await get(.networks) }
     package func endpoints() async throws(LocalError) -> [EndpointReport] { try await get(.endpoints) }
     package func nodes() async throws(LocalError) -> [NodeReport] { try await get(.nodes) }
+    package func names() async throws(LocalError) -> [NameReport] { try await get(.names) }
+    package func ask(_ question: NameQuestion) async throws(LocalError) -> NameAnswerReport { try await get(.namesAsk, question) }
     package func plan() async throws(LocalError) -> [PlanReport] { try await get(.plan) }
     package func expose(_ request: ExposureRequest) async throws(LocalError) -> EndpointReport { try await get(.expose, request, limit: Self.patience) }
     package func hide(_ network: String) async throws(LocalError) -> EndpointReport { try await get(.hide, NameRequest(name: network), limit: Self.patience) }
@@ -29,7 +31,7 @@ package struct LocalClient: Sendable {
     package func revokeToken(_ id: String) async throws(LocalError) -> [JoinTokenReport] { try await get(.tokenRevoke, NameRequest(name: id)) }
     /// - Parameter node: its name or id.
     package func removeNode(_ node: String) async throws(LocalError) -> NodeReport { try await get(.nodeRemove, NameRequest(name: node)) }
-    package func acceptStore() async throws(LocalError) -> StoreAcceptReport { try await get(.storeAccept) }
+    package func acceptStore() async throws(LocalError) -> StoreMoveReport { try await get(.storeAccept, limit: Self.patience) }
     package func takeAuthority() async throws(LocalError) -> AuthorityReport { try await get(.authorityTake, limit: Self.patience) }
     package func promoteStore() async throws(LocalError) -> StoreMoveReport { try await get(.storePromote, limit: Self.patience) }
     package func migrateStore(to url: String) async throws(LocalError) -> StoreMoveReport { try await get(.storeMigrate, NameRequest(name: url), limit: Self.patience) }

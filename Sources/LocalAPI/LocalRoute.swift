@@ -14,6 +14,10 @@ package struct LocalRoute: Hashable, Sendable {
     package static let endpoints = LocalRoute(method: "GET", path: "/v1/endpoints")
     /// Answers `[NodeReport]`.
     package static let nodes = LocalRoute(method: "GET", path: "/v1/nodes")
+    /// Answers `[NameReport]`, those of all nodes.
+    package static let names = LocalRoute(method: "GET", path: "/v1/names")
+    /// Takes a `NameQuestion`, answers a `NameAnswerReport`.
+    package static let namesAsk = LocalRoute(method: "POST", path: "/v1/names/ask")
     /// Answers `[PlanReport]`: what the reconcile loop would change now.
     package static let plan = LocalRoute(method: "GET", path: "/v1/plan")
     /// Takes an `ExposureRequest`, answers the `EndpointReport` of the host on that network.
@@ -30,7 +34,7 @@ package struct LocalRoute: Hashable, Sendable {
     package static let tokenRevoke = LocalRoute(method: "POST", path: "/v1/tokens/revoke")
     /// Takes a `NameRequest` with the node's name or id, answers its `NodeReport`.
     package static let nodeRemove = LocalRoute(method: "POST", path: "/v1/nodes/remove")
-    /// Takes the store as it is now for the truth, although it is not the one that this node knew; answers a `StoreAcceptReport`.
+    /// Begins the store anew, which lost what it had, with what the nodes know; answers a `StoreMoveReport`. Where this agent serves it, it begins anew too.
     package static let storeAccept = LocalRoute(method: "POST", path: "/v1/store/accept")
     /// Makes this node the one that signs certificates; answers an `AuthorityReport`, and the agent begins anew.
     package static let authorityTake = LocalRoute(method: "POST", path: "/v1/authority/take")
@@ -46,7 +50,8 @@ package struct LocalRoute: Hashable, Sendable {
     package static let metrics = LocalRoute(method: "GET", path: "/metrics")
 
     package static let all = [
-        status, networks, endpoints, nodes, plan, expose, hide, token, tokenCreate, tokens, tokenRevoke, nodeRemove, authorityTake, storeAccept, storePromote, storeMigrate,
+        status, networks, endpoints, nodes, names, namesAsk, plan, expose, hide, token, tokenCreate, tokens, tokenRevoke, nodeRemove, authorityTake, storeAccept,
+        storePromote, storeMigrate,
         storeExport, storeImport, metrics,
     ]
 

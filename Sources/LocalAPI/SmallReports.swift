@@ -23,17 +23,6 @@ package struct TokenReport: Codable, Equatable, Sendable {
     }
 }
 
-/// Which store counts from now on, from `POST /v1/store/accept`.
-package struct StoreAcceptReport: Codable, Equatable, Sendable {
-    package var cluster: String
-    package var revision: UInt64
-
-    package init(cluster: String, revision: UInt64) {
-        self.cluster = cluster
-        self.revision = revision
-    }
-}
-
 /// The body of every answer that is not a success.
 package struct ErrorReport: Codable, Equatable, Sendable {
     /// A sentence with cause and remedy.

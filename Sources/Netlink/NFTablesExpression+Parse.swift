@@ -60,25 +60,49 @@ extension NFTablesExpression {
             else { return nil }
             return .count(counter)
         case "immediate":
-            if let register = try data.register(NFTA_IMMEDIATE_DREG.rawValue) { return data.bytes(NFTA_IMMEDIATE_DATA.rawValue).map { .load(register, $0) } }
+            if let register = try data.register(NFTA_IMMEDIATE_DREG.rawValue) {
+                return data.bytes(NFTA_IMMEDIATE_DATA.rawValue).map { .load($0, into: register) }
+            }
             guard try data.number(NFTA_IMMEDIATE_DREG.rawValue) == NFT_REG_VERDICT.rawValue,
                 let value = data.attributes[NFTA_IMMEDIATE_DATA.rawValue]?.attributes[NFTA_DATA_VERDICT.rawValue]?.attributes,
                 let verdict = try Fields(attributes: value).number(NFTA_VERDICT_CODE.rawValue).flatMap(Verdict.init)
             else { return nil }
             return .verdict(verdict)
-        case "nat":
-            // One address: the kernel shows it as the first and the last, and says that addresses are mapped (NF_NAT_RANGE_MAP_IPS).
-            guard try data.number(NFTA_NAT_TYPE.rawValue) == NFT_NAT_SNAT.rawValue,
-                let family = try data.number(NFTA_NAT_FAMILY.rawValue).flatMap({ number in AddressFamily.allCases.first { $0.netfilterNumber == number } }),
-                let register = try data.register(NFTA_NAT_REG_ADDR_MIN.rawValue),
-                try data.register(NFTA_NAT_REG_ADDR_MAX.rawValue) ?? register == register, try data.number(NFTA_NAT_FLAGS.rawValue) ?? 1 == 1,
-                data.attributes[NFTA_NAT_REG_PROTO_MIN.rawValue] == nil
+        case "nat": return try redirect(data) ?? sourceNAT(data)
+        case "dynset":
+            guard let change = try data.number(NFTA_DYNSET_OP.rawValue).flatMap(SetChange.init),
+                let set = data.attributes[NFTA_DYNSET_SET_NAME.rawValue]?.string, let key = try data.register(NFTA_DYNSET_SREG_KEY.rawValue),
+                data.attributes[NFTA_DYNSET_SREG_DATA.rawValue] == nil, data.attributes[NFTA_DYNSET_EXPR.rawValue] == nil,
+                try data.number(NFTA_DYNSET_FLAGS.rawValue) ?? 0 == 0
             else { return nil }
-            return .sourceNAT(family, register)
+            let milliseconds = try data.attributes[NFTA_DYNSET_TIMEOUT.rawValue]?.bigEndian(UInt64.self) ?? 0
+            return .update(change, set: set, key: key, milliseconds: milliseconds)
         case "notrack": return .untrack
         case "masq": return data.attributes.isEmpty ? .masquerade : nil
         default: return nil
         }
+    }
+
+    private static func sourceNAT(_ data: Fields) throws(NetlinkError) -> Self? {
+        guard try data.number(NFTA_NAT_TYPE.rawValue) == NFT_NAT_SNAT.rawValue,
+            let family = try data.number(NFTA_NAT_FAMILY.rawValue).flatMap({ number in AddressFamily.allCases.first { $0.netfilterNumber == number } }),
+            let register = try data.register(NFTA_NAT_REG_ADDR_MIN.rawValue), data.attributes[NFTA_NAT_REG_PROTO_MIN.rawValue] == nil,
+            // As for `redirect`.
+            try data.register(NFTA_NAT_REG_ADDR_MAX.rawValue) ?? register == register, (try data.number(NFTA_NAT_FLAGS.rawValue) ?? 0) & ~1 == 0
+        else { return nil }
+        return .sourceNAT(family, register)
+    }
+
+    private static func redirect(_ data: Fields) throws(NetlinkError) -> Self? {
+        guard try data.number(NFTA_NAT_TYPE.rawValue) == NFT_NAT_DNAT.rawValue,
+            try data.number(NFTA_NAT_FAMILY.rawValue) == UInt32(NFPROTO_IPV4),
+            let address = try data.register(NFTA_NAT_REG_ADDR_MIN.rawValue), let port = try data.register(NFTA_NAT_REG_PROTO_MIN.rawValue),
+            // A range of one, which the kernel tells as such, and no flag beyond those that say what is given (linux/netfilter/nf_nat.h).
+            try data.register(NFTA_NAT_REG_ADDR_MAX.rawValue) ?? address == address,
+            try data.register(NFTA_NAT_REG_PROTO_MAX.rawValue) ?? port == port,
+            (try data.number(NFTA_NAT_FLAGS.rawValue) ?? 0) & ~3 == 0
+        else { return nil }
+        return .redirect(address: address, port: port)
     }
 }
 

@@ -29,8 +29,12 @@ package enum NFTablesExpression: Hashable, Sendable {
     case untrack
     /// Source address := that of the output device.
     case masquerade
-    /// Registers := bytes.
-    case load(NFTablesRegister, [UInt8])
+    /// Register := these bytes.
+    case load([UInt8], into: NFTablesRegister)
+    /// Destination of an IPv4 packet := the address and the port (2 bytes, in network order) in these registers.
+    case redirect(address: NFTablesRegister, port: NFTablesRegister)
+    /// Puts the key in the registers into a set for so many milliseconds from now, or takes it out; then goes on.
+    case update(SetChange, set: String, key: NFTablesRegister, milliseconds: UInt64)
     /// Source address := the registers' (NFT_NAT_SNAT), of packets of that family.
     case sourceNAT(AddressFamily, NFTablesRegister)
     /// One that we never make, by the kernel's name. Only read: sent, it lacks its data.
@@ -54,6 +58,11 @@ package enum NFTablesExpression: Hashable, Sendable {
     /// enum nft_cmp_ops.
     package enum Comparison: UInt32, Hashable, Sendable, CaseIterable {
         case equal, notEqual, less, lessOrEqual, greater, greaterOrEqual
+    }
+    /// enum nft_dynset_ops.
+    package enum SetChange: UInt32, Hashable, Sendable, CaseIterable {
+        case renew = 1
+        case remove = 2
     }
     /// linux/netfilter.h.
     package enum Verdict: UInt32, Hashable, Sendable, CaseIterable {
@@ -96,7 +105,8 @@ extension NFTablesExpression {
         case .untrack: "notrack"
         case .masquerade: "masq"
         case .load: "immediate"
-        case .sourceNAT: "nat"
+        case .redirect, .sourceNAT: "nat"
+        case .update: "dynset"
         case .other(let name): name
         }
     }
@@ -152,9 +162,19 @@ extension NFTablesExpression {
                     $0.attribute(NFTA_VERDICT_CODE.rawValue, bigEndian: verdict.rawValue)
                 }
             }
-        case .load(let register, let bytes):
+        case .load(let bytes, let register):
             writer.attribute(NFTA_IMMEDIATE_DREG.rawValue, bigEndian: register.number)
             writer.data(NFTA_IMMEDIATE_DATA.rawValue, bytes)
+        case .redirect(let address, let port):
+            writer.attribute(NFTA_NAT_TYPE.rawValue, bigEndian: NFT_NAT_DNAT.rawValue)
+            writer.attribute(NFTA_NAT_FAMILY.rawValue, bigEndian: UInt32(NFPROTO_IPV4))
+            writer.attribute(NFTA_NAT_REG_ADDR_MIN.rawValue, bigEndian: address.number)
+            writer.attribute(NFTA_NAT_REG_PROTO_MIN.rawValue, bigEndian: port.number)
+        case .update(let change, let set, let key, let milliseconds):
+            writer.attribute(NFTA_DYNSET_SET_NAME.rawValue, string: set)
+            writer.attribute(NFTA_DYNSET_OP.rawValue, bigEndian: change.rawValue)
+            writer.attribute(NFTA_DYNSET_SREG_KEY.rawValue, bigEndian: key.number)
+            if milliseconds > 0 { writer.attribute(NFTA_DYNSET_TIMEOUT.rawValue, bigEndian: milliseconds) }
         case .sourceNAT(let family, let register):
             writer.attribute(NFTA_NAT_TYPE.rawValue, bigEndian: NFT_NAT_SNAT.rawValue)
             writer.attribute(NFTA_NAT_FAMILY.rawValue, bigEndian: family.netfilterNumber)

@@ -84,13 +84,16 @@ package struct NFTablesSet: Hashable, Sendable {
     package var keyLength: UInt32
     /// NFT_SET_MAP and others; 0 is a plain set.
     package var flags: UInt32
+    /// The most elements; 0 is no limit, which a set that rules add to does not take.
+    package var size: UInt32
 
-    package init(table: String, name: String, keyType: UInt32, keyLength: UInt32, flags: UInt32 = 0) {
+    package init(table: String, name: String, keyType: UInt32, keyLength: UInt32, flags: UInt32 = 0, size: UInt32 = 0) {
         self.table = table
         self.name = name
         self.keyType = keyType
         self.keyLength = keyLength
         self.flags = flags
+        self.size = size
     }
 
     package init(_ message: NetlinkMessage) throws(NetlinkError) {
@@ -100,6 +103,7 @@ package struct NFTablesSet: Hashable, Sendable {
         keyType = try attributes[NFTA_SET_KEY_TYPE.rawValue]?.bigEndian(UInt32.self) ?? 0
         keyLength = try attributes.required(NFTA_SET_KEY_LEN.rawValue).bigEndian(UInt32.self)
         flags = try attributes[NFTA_SET_FLAGS.rawValue]?.bigEndian(UInt32.self) ?? 0
+        size = try attributes[NFTA_SET_DESC.rawValue]?.attributes[NFTA_SET_DESC_SIZE.rawValue]?.bigEndian(UInt32.self) ?? 0
     }
 
     func write(to writer: inout NetlinkWriter) {
@@ -110,6 +114,7 @@ package struct NFTablesSet: Hashable, Sendable {
         writer.attribute(NFTA_SET_KEY_LEN.rawValue, bigEndian: keyLength)
         // A name by which messages of the same transaction could call the set. The kernel insists on one; we use the real name.
         writer.attribute(NFTA_SET_ID.rawValue, bigEndian: UInt32(0))
+        if size > 0 { writer.nest(NFTA_SET_DESC.rawValue) { $0.attribute(NFTA_SET_DESC_SIZE.rawValue, bigEndian: size) } }
     }
 }
 

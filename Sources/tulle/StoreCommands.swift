@@ -109,20 +109,24 @@ struct StoreCommand: ParsableCommand {
 
     struct Accept: ReportCommand {
         static let configuration = CommandConfiguration(
-            commandName: "accept", abstract: "Take the store as it is now for the truth.",
+            commandName: "accept", abstract: "Begin the store again with what the nodes know, after it lost what it had.",
             discussion: """
-                An agent refuses a store that was emptied, went back in time or is another cluster's, and changes nothing. \
-                When that store is meant, this command says so to this node's agent.
+                An agent refuses a store that was emptied or went back in time, and changes nothing. When there is no better one, this command \
+                begins its next epoch with the newest copy that a living node has; all nodes follow by themselves, and traffic goes on. Run it on one \
+                node: with etcd on any, else on the host that serves the store.
 
                 Example: sudo tulle store accept
                 """)
         @OptionGroup var agent: ClientOptions
         @OptionGroup var form: OutputOptions
 
-        func ask(_ client: LocalClient) async throws(LocalError) -> StoreAcceptReport { try await client.acceptStore() }
-        func text(_ report: StoreAcceptReport, color: Bool) -> String {
-            "accepted cluster \(report.cluster) at revision \(report.revision)\n"
+        func ask(_ client: LocalClient) async throws(LocalError) -> StoreMoveReport { try await client.arriving(try await client.acceptStore()) }
+        func text(_ report: StoreMoveReport, color: Bool) -> String {
+            report.source == "the store"
+                ? "the store is believed: there was nothing to accept (epoch \(report.epoch))\n"
+                : "the store began epoch \(report.epoch) with revision \(report.revision) of \(report.source)\n"
         }
+        func remark(_ report: StoreMoveReport) -> String? { report.silence }
     }
 }
 
@@ -147,7 +151,7 @@ extension LocalClient {
     /// Returns when the agent, which begins anew, has the new store.
     fileprivate func arriving(_ report: StoreMoveReport) async throws(LocalError) -> StoreMoveReport {
         for _ in 0..<150 {
-            if let status = try? await status(), status.store.epoch == report.epoch { return report }
+            if let status = try? await status(), status.store.epoch ?? 1 == report.epoch { return report }
             try? await Task.sleep(for: .milliseconds(100))
         }
         throw LocalError(

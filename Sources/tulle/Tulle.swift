@@ -13,7 +13,7 @@ struct Tulle: ParsableCommand {
             """,
         version: tulleVersion,
         subcommands: [
-            AgentCommand.self, StatusCommand.self, NetworksCommand.self, EndpointsCommand.self, NodesCommand.self, PlanCommand.self,
+            AgentCommand.self, StatusCommand.self, NetworksCommand.self, EndpointsCommand.self, NodesCommand.self, DNSCommand.self, PlanCommand.self,
             ExposeCommand.self, HideCommand.self, NodeCommand.self, TokenCommand.self, AuthorityCommand.self, StoreCommand.self, ResetCommand.self, VersionCommand.self,
         ])
 }

@@ -1,5 +1,5 @@
 import Addressing
-import Agent
+@testable import Agent
 import Fabric
 import LocalAPI
 import Store
@@ -120,8 +120,10 @@ import Testing
         #expect(await node.kernel.states == before)
         #expect(await node.controller.problems["store-trust"]?.contains("tulle store accept") == true)
         await #expect(throws: AgentError.self) { try await node.createNetwork("other", subnet: "10.33.0.0/16") }
-        // Accepted, it has again what lives here.
-        try await node.controller.accept()
+        // Accepted, it begins its next epoch with what this node knows.
+        #expect(try await node.controller.acceptable("accept it") == StoreIdentity(cluster: cluster.cluster, epoch: 1))
+        try await cluster.store.succeed(with: try node.controller.replica.snapshot(), epoch: 1_000_001)
+        try await eventually { await node.controller.viewEpoch == 1_000_001 }
         try await node.ready()
         try await eventually { await node.controller.view.nodes.count == 1 }
         #expect(await node.controller.view.networks[network]?.state == .active)
@@ -149,8 +151,10 @@ import Testing
         try await eventually { await isKnown() }
         try await cluster.store.goBack(to: backup)
         for node in nodes { try await eventually { await node.controller.distrust?.contains("back in time") == true } }
-        for node in nodes { try await node.controller.accept() }
+        try await cluster.store.succeed(with: try nodes[1].controller.replica.snapshot(), epoch: 1_000_001)
+        for node in nodes { try await eventually { await node.controller.viewEpoch == 1_000_001 } }
         try await eventually { await isKnown() }
+        for node in nodes { try await eventually { await node.controller.view.unheard.isEmpty } }
         #expect(try await nodes[1].run("other", on: mirrored) != address)
         let error = await #expect(throws: AgentError.self) { try await nodes[1].run("same", on: mirrored, address: address) }
         #expect(error?.code == .conflict)

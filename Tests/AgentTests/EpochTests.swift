@@ -150,7 +150,7 @@ struct EpochTests {
         try await cluster.store.succeed(with: copy, epoch: 4_999_999)
         try await eventually { await nodes[0].controller.distrust?.contains("epoch 4999999") == true }
         #expect(await nodes[0].controller.viewEpoch == 5_000_001)
-        await #expect(throws: AgentError.self, "not even if a person says so") { try await nodes[0].controller.accept() }
+        await #expect(throws: AgentError.self, "not even if a person says so") { _ = try await nodes[0].controller.acceptable("accept it") }
         #expect(await nodes[0].controller.viewEpoch == 5_000_001)
         await cluster.end()
     }

@@ -130,7 +130,7 @@ struct StoredFormatTests {
     private func newer(_ node: NodeID, _ network: NetworkID) -> [String] {
         [
             StoreKey.node(node), StoreKey.lease(node), StoreKey.network(network), "blocks/\(network)/10.32.0.0-26", "addresses/\(network)/10.32.0.9",
-            StoreKey.request(network, "1-1"), StoreKey.endpoint(network, EndpointID("e")), StoreKey.token("00ff"), StoreKey.authority("00ff"),
+            StoreKey.request(network, "1-1"), StoreKey.endpoint(network, EndpointID("e")), StoreKey.groups(network, node), StoreKey.token("00ff"), StoreKey.authority("00ff"),
         ]
     }
 
@@ -139,11 +139,11 @@ struct StoredFormatTests {
         let (cluster, nodes) = try await TestCluster.of(2)
         let docker = try await nodes[0].createNetwork("shop", subnet: "10.32.0.0/16")
         let keys = newer(NodeID(random: 5), NetworkID(random: 6))
-        let value = Array(#"{"v":2,"somethingElse":true}"#.utf8)
+        let value = Array(#"{"v":3,"somethingElse":true}"#.utf8)
         for key in keys { _ = try await cluster.store.commit(StoreTransaction(operations: [.put(key: key, value: value, lease: nil)])) }
         for node in nodes {
             for key in keys {
-                try await eventually { await node.controller.problems.values.contains { $0.contains(key) && $0.contains("it has format 2") } }
+                try await eventually { await node.controller.problems.values.contains { $0.contains(key) && $0.contains("it has format 3") } }
             }
         }
         _ = try await nodes[0].run("web", on: docker)
@@ -195,7 +195,7 @@ struct StoredFormatTests {
         _ = try await node.run("web", on: docker)
         let error = await #expect(throws: AgentError.self) { try await node.createNetwork("second", subnet: "10.33.0.0/16") }
         #expect(error?.code == .storeRefused)
-        await #expect(throws: AgentError.self) { try await node.controller.accept() }
+        await #expect(throws: AgentError.self) { _ = try await node.controller.acceptable("accept it") }
         #expect(await node.controller.distrust != nil)
         await cluster.end()
     }

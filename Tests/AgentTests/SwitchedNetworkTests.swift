@@ -97,12 +97,12 @@ import Testing
         let (cluster, nodes) = try await TestCluster.of(1)
         let docker = try await nodes[0].createNetwork("seg", subnet: "10.32.0.0/16", options: Self.options)
         let network = try #require(await nodes[0].controller.view.network(name: "seg"))
-        let address = try await nodes[0].controller.requestAddress(try await nodes[0].pool(of: docker), nil)
-        let error = await #expect(throws: AgentError.self) {
-            try await nodes[0].controller.createEndpoint(
-                EndpointRequest(
-                    dockerID: docker, id: EndpointID("a"), addresses: [address.description], mac: Desired.gatewayMAC(network).description))
-        }
+        let node = nodes[0]
+        let pool = try await node.pool(of: docker)
+        let address = try await node.controller.requestAddress(pool, nil)
+        let request = EndpointRequest(
+            dockerID: docker, id: EndpointID("a"), addresses: [address.description], mac: Desired.gatewayMAC(network).description)
+        let error = await #expect(throws: AgentError.self) { _ = try await node.controller.createEndpoint(request) }
         #expect(error?.description.contains("gateway") == true)
         await cluster.end()
     }

@@ -37,6 +37,14 @@ enum EngineAnswers {
         "MacAddress":"02:00:0a:20:00:02","IPv4Address":"10.32.0.2/32","IPv6Address":""}},"Options":{},"Labels":{}}
         """#
 
+    /// Docker 20.10; from 25 on there is "DNSNames" too.
+    static let inspectedContainer = #"""
+        {"Id":"\#(container)","Name":"/web","State":{"Running":true},"HostConfig":{"PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"8080"}]}},
+        "Config":{"Hostname":"front","Labels":{}},"NetworkSettings":{"Ports":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}],"53/udp":[],"9999/tcp":null},
+        "Networks":{"shop":{"IPAMConfig":null,"Links":null,"Aliases":["www","*.cdn","c0ffee00c0ff"],"DNSNames":["web","www"],"NetworkID":"\#(network)",
+        "EndpointID":"\#(endpoint)","IPAddress":"10.32.179.0"},"bridge":{"Aliases":null,"EndpointID":""}}}}
+        """#
+
     static let events = #"""
         {"Type":"network","Action":"create","Actor":{"ID":"\#(network)","Attributes":{"name":"shop","type":"tulle"}},"scope":"local","time":1767607872,"timeNano":1767607872123456789}
 

@@ -85,6 +85,20 @@ struct EngineClientTests {
         }
     }
 
+    @Test("an inspected container has its names on each network, and the ports that are published")
+    func container() async throws {
+        try await withEngine(["GET /containers/web/json": Self.json(EngineAnswers.inspectedContainer)]) { client, _ in
+            let container = try await client.container("web")
+            #expect(container.id == EngineAnswers.container && container.name == "web" && container.hostname == "front")
+            #expect(container.ports == ["53/udp", "80/tcp"])
+            #expect(
+                container.attachments == [
+                    "shop": .init(endpointID: EngineAnswers.endpoint, aliases: ["www", "*.cdn", "c0ffee00c0ff"], dnsNames: ["web", "www"]),
+                    "bridge": .init(endpointID: ""),
+                ])
+        }
+    }
+
     @Test("a network is made with everything that was asked for")
     func create() async throws {
         try await withEngine(["POST /networks/create": Self.json(#"{"Id":"\#(EngineAnswers.network)","Warning":""}"#, status: 201)]) { client, engine in

@@ -22,7 +22,7 @@ struct BridgeTests {
             .vxlan(VXLAN(vni: try #require(VNI(0x100001)), port: 7941, local: try address("192.0.2.1"))),
             mac: try mac("02:00:00:00:00:01"), mtu: 1450, port: BridgePort(bridge: "br0", suppressesNeighbors: true, getsAllMulticast: true))
         state.links["ep1"] = Link(
-            .veth, mtu: 1450, peer: VethPeer(name: "tl1", place: .namespace(.host)), port: BridgePort(bridge: "br0", proxiesARP: true))
+            .veth, mtu: 1450, peer: VethPeer(name: "tl1", place: .namespace(.host)), port: BridgePort(bridge: "br0"))
         state.addresses = [
             LinkAddress(link: "br0", address: try interface("10.32.0.1/16")), LinkAddress(link: "br0", address: try interface("fd00:32::1/64")),
         ]

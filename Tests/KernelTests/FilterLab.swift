@@ -16,8 +16,8 @@ let filterLab = ConditionTrait.enabled("it makes network namespaces and asks nft
 
 /// A network namespace that lives as long as this object.
 final class FilterNamespace {
-    private let descriptor: Int32
-    private var path: String { "/proc/\(getpid())/fd/\(descriptor)" }
+    let descriptor: Int32
+    var path: String { "/proc/\(getpid())/fd/\(descriptor)" }
 
     init() throws {
         descriptor = try TestHost.newNamespace()

@@ -201,7 +201,7 @@ struct NFTablesRandom: RandomNumberGenerator {
         return NFTablesChain(table: name(), name: name(), base: Bool.random(using: &self) ? base : nil)
     }
     mutating func set() -> NFTablesSet {
-        NFTablesSet(table: name(), name: name(), keyType: number(), keyLength: number(), flags: number())
+        NFTablesSet(table: name(), name: name(), keyType: number(), keyLength: number(), flags: number(), size: number())
     }
     mutating func counter() -> NFTablesCounter {
         NFTablesCounter(table: name(), name: name(), packets: number(), bytes: number())
@@ -215,7 +215,7 @@ struct NFTablesRandom: RandomNumberGenerator {
             userData: bytes(0...256))
     }
     mutating func expression() -> NFTablesExpression {
-        switch Int.random(in: 0...12, using: &self) {
+        switch Int.random(in: 0...14, using: &self) {
         case 0: .meta(pick(NFTablesExpression.Meta.allCases), into: register())
         case 1: .payload(pick(NFTablesExpression.Header.allCases), offset: number(), count: number(), into: register())
         case 2: .connectionState(into: register())
@@ -226,8 +226,10 @@ struct NFTablesRandom: RandomNumberGenerator {
         case 7: .verdict(pick(NFTablesExpression.Verdict.allCases))
         case 8: .untrack
         case 9: .masquerade
-        case 10: .load(register(), bytes(0...16))
-        case 11: .sourceNAT(pick(AddressFamily.allCases), register())
+        case 10: .load(bytes(0...16), into: register())
+        case 11: .redirect(address: register(), port: register())
+        case 12: .update(pick(NFTablesExpression.SetChange.allCases), set: name(), key: register(), milliseconds: UInt64(number() as UInt32))
+        case 13: .sourceNAT(pick(AddressFamily.allCases), register())
         default: .other("x" + name())
         }
     }

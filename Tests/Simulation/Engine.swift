@@ -187,6 +187,11 @@ final class SimulatedEngine: @unchecked Sendable {
         }
         return result
     }
+    func inspect(container name: String) throws -> EngineContainer {
+        guard let container = containers[name] else { throw DockerError(.notFound, "inspect", cause: "no such container") }
+        let attachment = EngineContainer.Attachment(endpointID: container.endpoint.description, aliases: ["service-\(name.prefix(1))"])
+        return EngineContainer(id: name, name: name, hostname: name, attachments: [networks[container.network]?.spec.name ?? "": attachment])
+    }
     func listen(_ life: Life, _ continuation: AsyncThrowingStream<EngineEvent, any Error>.Continuation) { listeners.append((life, continuation)) }
     func agentStarted() { listeners.removeAll { $0.life.isOver } }
 
@@ -206,6 +211,7 @@ struct EngineLink: Engine {
     }
     func networks(driver: String?) async throws -> [EngineNetwork] { try await Executor.shared.cross(life) { engine.list() } }
     func network(_ id: String) async throws -> EngineNetwork { try await Executor.shared.cross(life) { try engine.inspect(id) } }
+    func container(_ id: String) async throws -> EngineContainer { try await Executor.shared.cross(life) { try engine.inspect(container: id) } }
     func createNetwork(_ spec: EngineNetworkSpec) async throws -> String { try await Executor.shared.cross(life) { try await engine.create(spec) } }
     func removeNetwork(_ id: String) async throws { try await Executor.shared.cross(life) { try await engine.remove(network: id) } }
     func events() async throws -> AsyncThrowingStream<EngineEvent, any Error> {

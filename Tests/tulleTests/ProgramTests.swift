@@ -64,7 +64,7 @@ import Testing
         try await withAgent([
             .status: .report(Sample.status), .networks: .report(Sample.networks), .endpoints: .report(Sample.endpoints),
             .nodes: .report(Sample.nodes), .plan: .report(Sample.plan), .token: .report(TokenReport(token: "t0k", join: "192.0.2.1:7940")),
-            .storeAccept: .report(StoreAcceptReport(cluster: "c", revision: 7)),
+            .storeAccept: .report(StoreMoveReport(cluster: "c", epoch: 1, revision: 7, source: "h2", place: "this node")),
         ]) { agent async throws in
             #expect(try await tulle("networks", "--socket", agent.socket) == Outcome(status: 0, printed: Sample.networks.table.text(color: false), said: ""))
             #expect(try await tulle("networks", "--run-dir", agent.directory).status == 0)
@@ -80,7 +80,7 @@ import Testing
                     == Outcome(status: 0, printed: "t0k\n", said: "On another host: sudo tulle agent --join 192.0.2.1:7940 --token TOKEN\n"))
             #expect(
                 try await tulle("store", "accept", "--socket", agent.socket)
-                    == Outcome(status: 0, printed: "accepted cluster c at revision 7\n", said: ""))
+                    == Outcome(status: 0, printed: "the store began epoch 1 with revision 7 of h2\n", said: ""))
         }
     }
 

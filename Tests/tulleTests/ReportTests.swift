@@ -45,7 +45,7 @@ import Testing
         try await withAgent([
             .status: .report(Sample.status), .networks: .report(Sample.networks), .endpoints: .report(Sample.endpoints),
             .nodes: .report(Sample.nodes), .plan: .report(Sample.plan), .token: .report(TokenReport(token: "t")),
-            .storeAccept: .report(StoreAcceptReport(cluster: "c", revision: 7)), .metrics: .text("a 1\n"),
+            .storeAccept: .report(StoreMoveReport(cluster: "c", epoch: 1, revision: 7, source: "h2", place: "this node")), .metrics: .text("a 1\n"),
         ]) { agent async throws in
             let client = LocalClient(socket: agent.socket)
             #expect(try await client.status() == Sample.status)
@@ -54,7 +54,7 @@ import Testing
             #expect(try await client.nodes() == Sample.nodes)
             #expect(try await client.plan() == Sample.plan)
             #expect(try await client.token().token == "t")
-            #expect(try await client.acceptStore() == StoreAcceptReport(cluster: "c", revision: 7))
+            #expect(try await client.acceptStore() == StoreMoveReport(cluster: "c", epoch: 1, revision: 7, source: "h2", place: "this node"))
             #expect(try await client.metrics() == "a 1\n")
         }
     }

@@ -83,6 +83,34 @@ package final class EtcdStore: Store {
         return found.identity
     }
 
+    /// Makes this the store of the next epoch in the place of a former one: from then on no commit that was made for the former counts.
+    ///
+    /// - Parameters:
+    ///   - former: what `identity` says.
+    ///   - key: goes at the same moment, so that nobody takes what is left of the former for the new one.
+    /// - Returns: false if it is the former's no more.
+    package func succeed(_ former: StoreIdentity, by next: StoreIdentity, without key: String) async throws -> Bool {
+        let operation = "begin the store's next epoch in etcd"
+        let identityKey = EtcdKeyRange(names.identityKey)
+        let new = EtcdIdentity(next)
+        let put = EtcdRequest.object { object in
+            object.add(
+                "request_put",
+                EtcdRequest.object { put in
+                    identityKey.add(to: &put)
+                    put.add("value", new.text)
+                })
+        }
+        let delete = EtcdRequest.object { $0.add("request_delete_range", EtcdRequest.object { names.range(of: key).add(to: &$0) }) }
+        let answer = try await client.write(
+            EtcdRequest.Path.transaction,
+            EtcdRequest.transaction(
+                compare: [EtcdRequest.compare(identityKey, isValue: EtcdIdentity(former).text)], success: [put, delete],
+                failure: [EtcdRequest.operation(range: EtcdRequest.range(identityKey))]), operation)
+        if answer.isSucceeded { known.withLock { $0 = new } }
+        return answer.isSucceeded
+    }
+
     // MARK: Reading
 
     package func list(prefix: String) async throws -> StoreSnapshot {

@@ -1,3 +1,4 @@
+import DNS
 import Glibc
 
 /// Where a service of a domain is: a DNS question for SRV records (RFC 2782) over UDP to the servers of /etc/resolv.conf, as libc has no
@@ -65,76 +66,37 @@ enum ServiceRecords {
         return Array(servers.prefix(3))
     }
 
-    // MARK: The message (RFC 1035 section 4)
-
-    private static let typeSRV: UInt16 = 33
-    private static let classIN: UInt16 = 1
+    // MARK: The message
 
     /// nil for what is no domain name.
     static func question(_ name: String, id: UInt16) -> [UInt8]? {
-        // Recursion is desired; one question.
-        var message: [UInt8] = [UInt8(id >> 8), UInt8(id & 0xFF), 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]
-        for label in name.split(separator: ".") {
-            guard label.utf8.count < 64, label.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else { return nil }
-            message.append(UInt8(label.utf8.count))
-            message += label.utf8
-        }
-        guard message.count > 12, message.count < 12 + 254 else { return nil }
-        return message + [0, 0, UInt8(typeSRV), 0, UInt8(classIN)]
+        guard name.utf8.allSatisfy({ (0x21...0x7E).contains($0) }), let name = DNSName(name), name != .root else { return nil }
+        var message = DNSMessage(id: id)
+        message.wantsRecursion = true
+        message.questions = [DNSQuestion(name, .srv)]
+        return message.printed()
     }
 
-    static func parse(_ message: [UInt8], id: UInt16) throws(Refusal) -> [Target] {
-        let malformed = Refusal(text: "its answer is malformed")
-        func number(_ position: Int) throws(Refusal) -> UInt16 {
-            guard position >= 0, position + 1 < message.count else { throw malformed }
-            return UInt16(message[position]) << 8 | UInt16(message[position + 1])
+    static func parse(_ bytes: [UInt8], id: UInt16) throws(Refusal) -> [Target] {
+        guard let message = try? DNSMessage(parsing: bytes), message.id == id, message.isResponse else {
+            throw Refusal(text: "its answer is malformed")
         }
-        /// A name and where the next field begins. Pointers lead backwards only, so there is an end.
-        func name(_ start: Int) throws(Refusal) -> (text: String, next: Int) {
-            var labels: [String] = []
-            var (position, next, limit) = (start, -1, start)
-            while position < message.count, labels.count < 128 {
-                let length = Int(message[position])
-                if length == 0 { return (labels.joined(separator: "."), next < 0 ? position + 1 : next) }
-                if length >= 0xC0 {
-                    let target = Int(try number(position) & 0x3FFF)
-                    if next < 0 { next = position + 2 }
-                    guard target < limit else { throw malformed }
-                    (position, limit) = (target, target)
-                } else {
-                    guard length < 64, position + length < message.count else { throw malformed }
-                    labels.append(String(decoding: message[position + 1...position + length], as: UTF8.self))
-                    position += length + 1
-                }
-            }
-            throw malformed
+        switch message.code {
+        case .noError: break
+        case .noSuchName: throw Refusal(text: "the name does not exist", isFinal: true)
+        case let code: throw Refusal(text: "it answers with error \(code.number)")
         }
-        guard try number(0) == id, try number(2) & 0x8000 != 0 else { throw malformed }
-        switch try number(2) & 0xF {
-        case 0: break
-        case 3: throw Refusal(text: "the name does not exist", isFinal: true)
-        case let code: throw Refusal(text: "it answers with error \(code)")
-        }
-        var position = 12
-        for _ in 0..<(try number(4)) { position = try name(position).next + 4 }
-        var targets: [Target] = []
-        for _ in 0..<(try number(6)) {
-            let fields = try name(position).next
-            let data = fields + 10
-            position = data + Int(try number(fields + 8))
-            guard position <= message.count else { throw malformed }
-            // Others, such as an alias, may stand before.
-            guard try number(fields) == typeSRV, try number(fields + 2) == classIN else { continue }
-            let host = try name(data + 6).text
-            guard !host.isEmpty else { continue }
-            targets.append(
-                Target(priority: try number(data), weight: try number(data + 2), port: try number(data + 4), host: host))
+        // Others, such as an alias, may stand before.
+        let targets = message.answers.compactMap { record -> Target? in
+            guard record.kind == DNSRecord.internet, case .service(let priority, let weight, let port, let target) = record.data, target != .root
+            else { return nil }
+            return Target(priority: priority, weight: weight, port: port, host: target.description)
         }
         guard !targets.isEmpty else { throw Refusal(text: "the name has no SRV records", isFinal: true) }
         return targets.sorted { ($0.priority, $1.weight) < ($1.priority, $0.weight) }
     }
 
-    /// The flag TC (RFC 1035 section 4.1.1): records are missing.
+    /// The flag TC (RFC 1035 section 4.1.1): records are missing, and the last one may be cut.
     static func isTruncated(_ message: [UInt8]) -> Bool { message.count > 2 && message[2] & 0x02 != 0 }
 
     // MARK: One exchange

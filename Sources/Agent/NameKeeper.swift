@@ -1,0 +1,102 @@
+/// Which containers the name service serves: all of this node that are on a network of the cluster, from their first moment to their last.
+///
+/// Docker tells the path of a container's namespace in Join, and mounts it there some milliseconds after Join was answered; a file system event tells
+/// of the plain file and not of the mount, so the path is looked at every few milliseconds until it is a namespace, and then the sockets are opened in it
+/// (`ResolverSockets`): the container's program starts a tenth of a second later. With Leave, or when the path is a namespace no more, they are closed:
+/// they would keep a dead container's namespace alive. An agent that starts finds its containers by the same way.
+import Fabric
+import Kernel
+import Logging
+import NameService
+import Telemetry
+
+struct NameKeeper: Sendable {
+    let book: NameBook
+    let service: NameService
+    let log: Logger
+    private let repeats = RepeatLimiter(interval: .seconds(30))
+
+    init(_ controller: Controller, _ service: NameService, log: Logger) {
+        book = controller.names
+        self.service = service
+        self.log = log
+    }
+
+    /// A look at a path costs some microseconds.
+    private static let look = Duration.milliseconds(4)
+    /// A start that takes longer is looked at once a second.
+    private static let patience = Duration.seconds(20)
+
+    /// Runs until cancelled.
+    func run() async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await service.run() }
+            group.addTask {
+                while !Task.isCancelled {
+                    try? await Task.sleep(for: .seconds(1))
+                    book.wake()
+                }
+            }
+            group.addTask { await follow() }
+        }
+    }
+
+    private func follow() async {
+        /// Paths that are no namespaces yet, and since when they are wanted.
+        var awaited: [String: ContinuousClock.Instant] = [:]
+        for await _ in book.changes {
+            repeat {
+                let wanted = book.look(\.sandboxes)
+                for path in await service.served where !wanted.contains(path) { await release(path) }
+                awaited = awaited.filter { wanted.contains($0.key) }
+                var ready: [String] = []
+                for path in wanted {
+                    let isThere = NamespaceFile.isMounted(path)
+                    if await service.serves(path) {
+                        if !isThere { await service.end(path) }
+                    } else if isThere {
+                        awaited[path] = nil
+                        ready.append(path)
+                    } else if awaited[path] == nil {
+                        awaited[path] = .now
+                    }
+                }
+                await serve(ready)
+                let isSoon = awaited.values.contains { .now - $0 < Self.patience }
+                guard isSoon, !Task.isCancelled else { break }
+                try? await Task.sleep(for: Self.look)
+            } while true
+        }
+    }
+
+    /// At an agent's start there may be hundreds.
+    private static let atOnce = 8
+
+    private func serve(_ paths: [String]) async {
+        await withTaskGroup(of: Void.self) { group in
+            for (index, path) in paths.enumerated() {
+                if index >= Self.atOnce { await group.next() }
+                group.addTask { await serve(path) }
+            }
+        }
+    }
+
+    private func serve(_ path: String) async {
+        do {
+            let sockets = try await ResolverSockets.open(in: path)
+            try await service.serve(path, sockets)
+        } catch {
+            // Docker's resolver answers meanwhile; the next look tries again.
+            repeats.log(to: log, .warning, key: "\(error)", "a container's names are Docker's alone", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// It left all our networks, and may live on.
+    private func release(_ path: String) async {
+        await service.end(path)
+        guard NamespaceFile.isMounted(path) else { return }
+        do { try await ResolverSockets.removeTable(in: path) } catch {
+            log.debug("cannot remove a container's table", metadata: ["error": "\(error)"])
+        }
+    }
+}
