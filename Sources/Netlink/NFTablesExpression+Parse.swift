@@ -68,7 +68,9 @@ extension NFTablesExpression {
                 let verdict = try Fields(attributes: value).number(NFTA_VERDICT_CODE.rawValue).flatMap(Verdict.init)
             else { return nil }
             return .verdict(verdict)
-        case "nat": return try redirect(data) ?? sourceNAT(data)
+        case "nat":
+            if let found = try redirect(data) { return found }
+            return try sourceNAT(data)
         case "dynset":
             guard let change = try data.number(NFTA_DYNSET_OP.rawValue).flatMap(SetChange.init),
                 let set = data.attributes[NFTA_DYNSET_SET_NAME.rawValue]?.string, let key = try data.register(NFTA_DYNSET_SREG_KEY.rawValue),
