@@ -23,6 +23,13 @@ extension Controller {
             throw unknownPool(poolID, "give an address")
         }
         guard let subnet = subnet(ofPool: poolID, in: network) else { throw unknownPool(poolID, "give an address") }
+        let address = try await give(network, subnet, wanted)
+        // One container, one address: the subnet is reached through the gateway, or is on the link of a switched network.
+        return InterfaceAddress(address, length: network.lengthOnLink(of: address))
+    }
+
+    /// An address that nobody else gets until its endpoint is there, or it is freed.
+    func give(_ network: NetworkObject, _ subnet: Subnet, _ wanted: IPAddress?) async throws -> IPAddress {
         let address = try await allocate(network, subnet, wanted)
         // Another request for it may have been answered while this one waited for the store.
         guard local.allocations[network.id]?[address]?.endpoint == nil,
@@ -32,8 +39,7 @@ extension Controller {
                 .conflict, "give address \(address) on network \(network.displayName)", cause: "a container that is just being started or removed has it",
                 remedy: "choose another address, or try again in a minute")
         }
-        // One container, one address: the subnet is reached through the gateway, or is on the link of a switched network.
-        return InterfaceAddress(address, length: network.lengthOnLink(of: address))
+        return address
     }
 
     private func allocate(_ network: NetworkObject, _ subnet: Subnet, _ wanted: IPAddress?) async throws -> IPAddress {
@@ -339,14 +345,19 @@ extension Controller {
                 metadata: ["address": "\(address)", "endpoint": "\(endpoint)"])
             return
         }
+        try await letGo(address, present, in: network.id)
+    }
+
+    /// Of an address that nobody has any more.
+    func letGo(_ address: IPAddress, _ present: LocalAllocation, in network: NetworkID) async throws {
         // If the store does not answer, the next container with it has it again, after a restart of the agent too.
         var released = present
         if present.isSingle {
             released.isLoose = true
-            try local.set(released, address, in: network.id)
+            try local.set(released, address, in: network)
         }
-        giving.remove(AddressKey(network: network.id, address: address))
-        try await free(address, released, in: network.id)
+        giving.remove(AddressKey(network: network, address: address))
+        try await free(address, released, in: network)
     }
 
     /// A single address goes back to the store first: if that fails the note stays, and the sweep tries again.

@@ -114,6 +114,7 @@ extension Controller {
         guard var endpoint = local.endpoints[id], let network = view.networks[endpoint.network] else {
             throw AgentError(.unknown, operation, cause: "the endpoint is not known here", remedy: "start the container again")
         }
+        try checkPublishing(network, publishes, operation)
         let hasGateway = !network.isInternal && !publishes
         // Docker (29, not 20.10) mounts the sandbox before it calls Join, and wants to find the link outside all the same.
         joining.insert(id)
@@ -143,7 +144,7 @@ extension Controller {
         }
         return Attachment(
             innerLink: endpoint.innerLink, gateways: hasGateway ? subnets.map(\.gateway) : [],
-            routes: Desired.containerRoutes(network, addresses: endpoint.addresses))
+            routes: Desired.containerRoutes(network, addresses: endpoint.addresses, hasGateway: hasGateway))
     }
 
     package func leave(_ id: EndpointID) throws {

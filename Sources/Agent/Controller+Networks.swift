@@ -106,7 +106,7 @@ extension Controller {
     private func describe(
         _ request: NetworkRequest, _ pools: [Subnet], addressOptions: [String: String], _ operation: String
     ) throws -> NetworkObject {
-        let known = [DriverOption.network, DriverOption.mtu, DriverOption.dockerMTU, DriverOption.mode, DriverOption.backend]
+        let known = [DriverOption.network, DriverOption.mtu, DriverOption.dockerMTU, DriverOption.mode, DriverOption.backend, Egress.option]
         for name in request.options.keys where name.hasPrefix("tulle.") && !known.contains(name) {
             throw AgentError(
                 .invalid, operation, cause: "the option '\(name)' does not exist",
@@ -123,6 +123,7 @@ extension Controller {
             throw AgentError(
                 .invalid, operation, cause: "\(DriverOption.mode)=\(modeText) is not supported by this version", remedy: "leave it out, or say \(known)")
         }
+        try checkEgress(request, pools, operation)
         var mtu: Int?
         if let text = request.options[DriverOption.mtu] ?? request.options[DriverOption.dockerMTU] {
             let least = pools.contains { $0.prefix.family == .v6 } ? 1280 : 576
@@ -286,7 +287,7 @@ extension Controller {
         guard users.isEmpty else {
             let nodes = Set(users.map { view.nodes[$0.node]?.name ?? $0.node.description }).sorted().joined(separator: ", ")
             kept[id] = network.dockerID == nil
-                ? "it was removed on this engine and made again: \(users.count) endpoint(s) on \(nodes) use it; remove those containers first"
+                ? "it was removed on this engine and made again: \(users.count) endpoint(s) on \(nodes) use it; remove those containers first\(users.contains { $0.id.isHost } ? ", and 'tulle hide' it where a host has joined it" : "")"
                 : "it was removed in Docker: it goes when the \(users.count) endpoint(s) on \(nodes) that still use it have ended"
             log.notice(
                 "the network stays: other hosts have endpoints on it",

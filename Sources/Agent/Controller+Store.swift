@@ -263,6 +263,8 @@ extension Controller {
             for case .network(let id) in scopes {
                 remoteParts[id] = nil
                 if !local.endpoints(of: id).isEmpty { await reconciler.mark(.network(id)) }
+                // Whose its address is by now, and the links' MTU.
+                if local.endpoints[.host(me.id, id)] != nil { await reconciler.mark(.host) }
             }
         }
         viewChanged()

@@ -102,6 +102,10 @@ package actor Controller {
     var cursors: [SubnetKey: IPAddress] = [:]
     /// Addresses without an endpoint that the engine still has in its hand: it was just given them, or is about to release them. Nobody else gets them.
     var giving: Set<AddressKey> = []
+    /// The host is joining or leaving a network.
+    var isExposing = false
+    /// As last read of the host.
+    var hostAddresses: Set<IPAddress> = []
     /// Single addresses on their way back to the store.
     var freeing: Set<AddressKey> = []
     /// Questions to other nodes that still wait for their answer.
@@ -267,7 +271,7 @@ extension Controller: DesiredSource {
             let here = Set(local.endpoints.values.map(\.network))
             return Desired.host(
                 view: view, me: me, networks: here.compactMap { view.networks[$0] }, unknown: here.filter { view.networks[$0] == nil },
-                underlay: underlay, settings: settings)
+                exposures: exposures, hostAddresses: hostAddresses, underlay: underlay, settings: settings)
         case .pinned(let digits):
             // Only a network with endpoints here has a namespace, so the endpoints tell which one it is.
             let endpoints = local.endpoints.values.filter { $0.network.short == digits }

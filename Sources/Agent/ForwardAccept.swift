@@ -1,6 +1,9 @@
 /// The accept that egress needs in the host's FORWARD path. Docker sets its policy to DROP and offers the chain DOCKER-USER for exceptions; without
 /// Docker's chain ours go into FORWARD itself. Through the host's own iptables program, so that they are where its other rules are
 /// (legacy or nf_tables).
+///
+/// Published ports go by Docker's own bridge, and Docker's rules let them pass: only where somebody flushed those away ours take their place, in
+/// FORWARD. In DOCKER-USER they would overrule what the host's owner says there of published ports.
 import Dispatch
 import Fabric
 import Glibc
@@ -10,13 +13,25 @@ package actor ForwardAccept {
     private let log: Logger
     /// At the start an earlier agent's may be there.
     private var wasWanted = true
+    private var hasPublishing = true
     private var hasV6 = true
     private var failures: Set<String> = []
 
     package init(log: Logger) { self.log = log }
 
+    /// What the networks here need.
+    package struct Need: Hashable, Sendable {
+        /// Some network has a way out; over IPv6 too.
+        package var egress = false, v6 = false
+        /// Docker publishes ports of some container here.
+        package var publishing = false
+
+        package init() {}
+    }
+
     /// Asserts the rules (again) when they are wanted; removes them when they no longer are.
-    package func assert(isWanted: Bool, withV6: Bool) async {
+    package func assert(_ need: Need) async {
+        let (isWanted, withV6) = (need.egress, need.v6)
         guard isWanted || wasWanted else { return }
         hasV6 = hasV6 || withV6
         for tool in ["iptables"] + (hasV6 ? ["ip6tables"] : []) {
@@ -29,19 +44,28 @@ package actor ForwardAccept {
             }
             let chain = link == 0 ? "DOCKER-USER" : "FORWARD"
             if link == 0 { await remove(tool, from: "FORWARD") }
-            for rule in Self.rules {
-                // Only 1 says that the rule is not there.
-                let presence = await run(tool, ["-C", chain] + rule)
-                if isWanted, presence == 1 {
-                    let status = await run(tool, ["-I", chain] + rule)
-                    if status != 0 { fail(tool, status) } else { failures = [] }
-                } else if !isWanted, presence == 0 {
-                    _ = await run(tool, ["-D", chain] + rule)
-                }
+            for rule in Self.rules { await put(rule, tool, chain, isWanted) }
+            // Docker's bridge knows IPv4 only.
+            guard tool == "iptables" else { continue }
+            let isMissing = link != 0 && need.publishing
+            if isMissing || hasPublishing {
+                for rule in Self.publishing { await put(rule, tool, "FORWARD", isMissing) }
             }
+            hasPublishing = isMissing
         }
         wasWanted = isWanted
         hasV6 = withV6
+    }
+
+    private func put(_ rule: [String], _ tool: String, _ chain: String, _ isWanted: Bool) async {
+        // Only 1 says that the rule is not there.
+        let presence = await run(tool, ["-C", chain] + rule)
+        if isWanted, presence == 1 {
+            let status = await run(tool, ["-I", chain] + rule)
+            if status != 0 { fail(tool, status) } else { failures = [] }
+        } else if !isWanted, presence == 0 {
+            _ = await run(tool, ["-D", chain] + rule)
+        }
     }
 
     /// Removes the rules wherever they are.
@@ -49,6 +73,7 @@ package actor ForwardAccept {
         for tool in ["iptables", "ip6tables"] {
             for chain in ["DOCKER-USER", "FORWARD"] { await remove(tool, from: chain) }
         }
+        for rule in Self.publishing { await put(rule, "iptables", "FORWARD", false) }
     }
 
     /// All copies of them: a busy table may have got one twice.
@@ -65,6 +90,15 @@ package actor ForwardAccept {
         [
             "-o", "\(Desired.hostPrefix)+", "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-m", "comment",
             "--comment", "tulle: answers to egress", "-j", "ACCEPT",
+        ],
+    ]
+
+    /// As Docker has them for the bridge by which it publishes ports; what DNAT leads there, it does for some port.
+    private static let publishing = [
+        ["-i", "docker_gwbridge", "!", "-o", "docker_gwbridge", "-m", "comment", "--comment", "tulle: published ports", "-j", "ACCEPT"],
+        [
+            "-o", "docker_gwbridge", "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED,DNAT", "-m", "comment",
+            "--comment", "tulle: published ports", "-j", "ACCEPT",
         ],
     ]
 

@@ -54,7 +54,7 @@ extension Controller {
         _ live: Set<EndpointID>, of networks: Set<NetworkID>, now given: Double? = nil, isMounted: @Sendable (String) -> Bool
     ) async {
         let now = given ?? bootSeconds()
-        for endpoint in local.endpoints.values {
+        for endpoint in local.endpoints.values where !endpoint.id.isHost {
             let since = knownSince[endpoint.id] ?? now
             knownSince[endpoint.id] = since
             // A network that Docker removed cluster-wide is on no list any more; then only a sandbox that is gone counts. One of this engine's own that the

@@ -31,6 +31,10 @@ struct LocalServer: Sendable {
                 PlanReport(namespace: "\(namespace)", steps: steps.map { "\($0)" })
             }
         }
+        on(.expose, &router) { (request: ExposureRequest) in
+            await controller.report(try await controller.expose(request.network, addresses: request.addresses))
+        }
+        on(.hide, &router) { (request: NameRequest) in await controller.report(try await controller.hide(request.name)) }
         on(.token, &router) {
             guard let token = keys.token else {
                 throw AgentError(

@@ -92,8 +92,9 @@ extension Controller {
                 if let owner = view.holder(of: address, in: network) {
                     guard owner != me.id else { continue }
                     let name = allocation.endpoint.flatMap { local.endpoints[$0]?.name } ?? "a container here"
+                    let remedy = allocation.endpoint?.isHost == true ? "'tulle hide \(network.displayName)'" : "remove that container"
                     lost["\(address) of \(id.short)"] =
-                        "\(name) has \(address) on network \(network.displayName), which belongs to node \(view.nodes[owner]?.name ?? owner.description) now: it is cut off; remove that container"
+                        "\(name) has \(address) on network \(network.displayName), which belongs to node \(view.nodes[owner]?.name ?? owner.description) now: it is cut off; \(remedy)"
                     continue
                 }
                 let key = StoreKey.address(id, address)

@@ -22,7 +22,7 @@ extension Controller {
             lease: .init(state: state, secondsLeft: state == .held ? Int(lease.validUntil - now) : nil),
             networks: Set(local.endpoints.values.map(\.network)).count, endpoints: local.endpoints.count,
             lastSync: lastHeard.map { Timestamp(milliseconds: Int64($0) * 1000) }, driftRepaired: drift,
-            problems: problems.sorted { $0.key < $1.key }.map(\.value) + failures + otherFamilies() + narrowUnderlays())
+            problems: problems.sorted { $0.key < $1.key }.map(\.value) + failures + otherFamilies() + narrowUnderlays() + missingSources())
     }
 
     private func otherFamilies() -> [String] {
@@ -97,9 +97,17 @@ extension Controller {
                 container: endpoint.name, node: view.nodes[endpoint.node]?.name ?? endpoint.node.description,
                 addresses: endpoint.addresses.map(\.description), mac: endpoint.mac.description,
                 gateway: here?.hasGateway ?? false,
-                state: isLost ? .quarantined : isSuspended ? .suspended : here?.isJoined ?? true ? .joined : .created,
+                state: isLost ? .quarantined : isSuspended ? .suspended : here?.isJoined ?? true || endpoint.id.isHost ? .joined : .created,
                 since: Timestamp(milliseconds: Int64(endpoint.created) * 1000))
         }.sorted { ($0.network, $0.node, $0.addresses.first ?? "") < ($1.network, $1.node, $1.addresses.first ?? "") }
+    }
+
+    /// Of the host itself on a network.
+    func report(_ exposure: LocalEndpoint) -> EndpointReport {
+        EndpointReport(
+            id: exposure.id.description, network: view.networks[exposure.network]?.displayName ?? exposure.network.short, container: exposure.name,
+            node: me.name, addresses: exposure.addresses.map(\.description), mac: exposure.mac.description, state: .joined,
+            since: Timestamp(milliseconds: Int64(exposure.created) * 1000))
     }
 
     package func tokenReports() -> [JoinTokenReport] {

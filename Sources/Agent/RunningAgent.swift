@@ -171,6 +171,7 @@ struct RunningAgent: Sendable {
         // What changed before the kernel was listened to.
         hostChanged.yield()
         let (goodbye, said) = AsyncStream.makeStream(of: Void.self)
+        await controller.note(try HostNetwork.read())
         var tasks = [
             naming,
             Task { await reconciler.run(controller) },
@@ -230,14 +231,14 @@ struct RunningAgent: Sendable {
     /// The slow clock: garbage each second, FORWARD each third, a full sweep of the kernel each minute.
     private static func tick(_ controller: Controller, _ kernel: LinuxKernel, _ accept: ForwardAccept) async {
         var seconds = 0
-        var last = (wanted: false, v6: false)
+        var last = ForwardAccept.Need()
         while !Task.isCancelled {
             try? await Task.sleep(for: .seconds(1))
             seconds += 1
             await controller.sweepGarbage(isMounted: NamespaceFile.isMounted)
-            let egress = await controller.egress()
-            if seconds % 3 == 1 || egress != last { await accept.assert(isWanted: egress.wanted, withV6: egress.v6) }
-            last = egress
+            let need = await controller.forwarding()
+            if seconds % 3 == 1 || need != last { await accept.assert(need) }
+            last = need
             if seconds % 60 == 0 { await controller.reconciler.sweep() }
         }
     }
@@ -259,13 +260,5 @@ struct RunningAgent: Sendable {
                 }
             }
         }
-    }
-}
-
-extension Controller {
-    /// Whether some network here has a way out, and whether over IPv6 too.
-    func egress() -> (wanted: Bool, v6: Bool) {
-        let networks = Set(local.endpoints.values.map(\.network)).compactMap { view.networks[$0] }.filter { !$0.isInternal }
-        return (!networks.isEmpty, networks.contains { $0.subnet(of: .v6) != nil })
     }
 }

@@ -119,6 +119,7 @@ struct UnderlayFollower: Sendable {
     func run(_ changes: AsyncStream<Void>) async {
         var announced: ListenAddress?
         for await _ in changes {
+            if let network = try? HostNetwork.read() { await controller.note(network) }
             while await !follow(), !Task.isCancelled { try? await Task.sleep(for: .seconds(1)) }
             let advertised = await listener.advertised
             guard let announcement, announced != advertised else { continue }

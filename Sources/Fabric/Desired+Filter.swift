@@ -1,5 +1,5 @@
 /// The packet filters: who may send what into a network's namespace, and what may reach the host's tunnel port.
-import Addressing
+package import Addressing
 
 extension Desired {
     /// In a network's namespace.
@@ -7,7 +7,7 @@ extension Desired {
     /// `raw` checks each packet from a container against the guards (link, MAC and address together) and takes traffic inside
     /// the network out of connection tracking. `forward` lets in from the host only what answers; other nodes'
     /// containers do not leave by our egress. `nat` hides containers behind the egress pair.
-    static func filter(_ network: NetworkObject, guards: [AddressFamily: Set<FilterElement>]) -> PacketFilter {
+    static func filter(_ network: NetworkObject, guards: [AddressFamily: Set<FilterElement>], exposed: [IPAddress]) -> PacketFilter {
         let fromContainer = FilterRule.Match.inputLinkPrefix(endpointPrefix)
         let linkLocal = FilterRule.Match.source(IPPrefix(containing: IPAddress(.v6, bits: 0xfe80 << 112), length: 10))
         let unspecified = FilterRule.Match.source(IPPrefix(IPAddress(.v6, bits: 0)))
@@ -30,13 +30,9 @@ extension Desired {
         ]
         raw += untracked(network, .v6)
         var chains = ["raw": FilterChain(.filter, .prerouting, priority: -300, rules: raw)]
-        if !network.isInternal {
-            chains["forward"] = FilterChain(.filter, .forward, priority: 0, rules: [
-                FilterRule([.notInputLink(egressLink), .notOutputLink(egressLink)], .accept),
-                FilterRule([.inputLink(egressLink), .established], .accept),
-                FilterRule([.inputLink(egressLink)], counter: "uninvited", .drop),
-                FilterRule([.inputLink(tunnelLink), .outputLink(egressLink)], counter: "transit", .drop),
-            ])
+        let hasPair = network.hasWayOut || !exposed.isEmpty
+        if hasPair { chains["forward"] = FilterChain(.filter, .forward, priority: 0, rules: forwarding(network, exposed: exposed)) }
+        if network.hasWayOut {
             chains["nat"] = FilterChain(.nat, .postrouting, priority: 100, rules: [
                 FilterRule([.outputLink(egressLink)], .masquerade)
             ])
@@ -46,7 +42,7 @@ extension Desired {
             sets: [
                 guards4: FilterSet(.guardV4, guards[.v4] ?? []), guards6: FilterSet(.guardV6, guards[.v6] ?? []),
             ],
-            counters: network.isInternal ? ["spoofed"] : ["spoofed", "uninvited", "transit"])
+            counters: hasPair ? ["spoofed", "uninvited", "transit"] : ["spoofed"])
     }
 
     private static func untracked(_ network: NetworkObject, _ family: AddressFamily) -> [FilterRule] {
@@ -57,29 +53,21 @@ extension Desired {
 
     /// The host's own namespace: the far ends of the egress pairs, and the filter around the tunnel port.
     ///
-    /// - Parameter unknown: networks with endpoints here that the cluster does not know: theirs is left as it is.
+    /// - Parameters:
+    ///   - unknown: networks with endpoints here that the cluster does not know: theirs is left as it is.
+    ///   - exposures: the host's own endpoints.
+    ///   - hostAddresses: those that the host has.
     package static func host(
-        view: ClusterView, me: NodeObject, networks: [NetworkObject], unknown: Set<NetworkID> = [], underlay: String, settings: Settings
+        view: ClusterView, me: NodeObject, networks: [NetworkObject], unknown: Set<NetworkID> = [], exposures: [LocalEndpoint] = [],
+        hostAddresses: Set<IPAddress> = [], underlay: String, settings: Settings
     ) -> NamespaceState {
         var state = NamespaceState()
-        state.unknownLinks = Set(unknown.map(EgressPair.hostLink(of:)))
-        let outgoing = networks.filter { !$0.isInternal }
-        if !outgoing.isEmpty {
-            state.sysctls["net/ipv4/ip_forward"] = "1"
-            if outgoing.contains(where: { $0.subnet(of: .v6) != nil }) {
-                state.sysctls["net/ipv6/conf/all/forwarding"] = "1"
-            }
-        }
-        for network in outgoing {
-            let pair = EgressPair(network: network, settings: settings)
-            // Made with its other end, in the network's namespace.
-            state.links[pair.hostLink] = Link(.veth)
-            for family in network.families {
-                state.addresses.insert(LinkAddress(link: pair.hostLink, address: pair.outside(family)))
-            }
-            state.sysctls["net/ipv4/conf/\(pair.hostLink)/rp_filter"] = "0"
-        }
-        state.filter = hostFilter(view: view, underlay: underlay, settings: settings)
+        state.unknownLinks = Set(unknown.map(EgressPair.hostLink(of:)) + unknown.map(hostPort(of:)))
+        outside(networks, view: view, me: me, exposures: exposures, settings: settings, into: &state)
+        state.filter = hostFilter(
+            view: view, underlay: underlay, settings: settings,
+            exposures: exposureGuards(networks, exposures: exposures, settings: settings), ports: portGuards(networks, exposures: exposures),
+            sources: chosenSources(networks, hostAddresses: hostAddresses, settings: settings))
         return state
     }
 
@@ -87,7 +75,9 @@ extension Desired {
     /// can write any source. `forward` lets through those between nodes (the host may be the router of some, or have them as virtual machines) by
     /// the same rule: another's source address the host may be about to replace by its own, which is a node's. And it keeps one network's egress from
     /// entering another's.
-    private static func hostFilter(view: ClusterView, underlay: String, settings: Settings) -> PacketFilter {
+    private static func hostFilter(
+        view: ClusterView, underlay: String, settings: Settings, exposures: [FilterRule], ports: [FilterRule], sources: [FilterRule]
+    ) -> PacketFilter {
         let tunnel = FilterRule.Match.udpPort(settings.vxlanPort)
         let fromNetwork = FilterRule.Match.inputLinkPrefix(hostPrefix)
         var peers: [AddressFamily: Set<FilterElement>] = [:]
@@ -102,7 +92,7 @@ extension Desired {
                     FilterRule([.notInputLink(underlay), tunnel, .noRouteBack], counter: "forged", .drop),
                     FilterRule([tunnel, .sourceNotIn(set: peers4, .v4)], counter: "strangers", .drop),
                     FilterRule([tunnel, .sourceNotIn(set: peers6, .v6)], counter: "strangers", .drop),
-                ]),
+                ] + ports),
                 "forward": FilterChain(.filter, .forward, priority: -10, rules: [
                     FilterRule([tunnel, .destinationIn(set: peers4, .v4), .sourceNotIn(set: peers4, .v4)], counter: "forged", .drop),
                     FilterRule([tunnel, .destinationIn(set: peers6, .v6), .sourceNotIn(set: peers6, .v6)], counter: "forged", .drop),
@@ -110,8 +100,8 @@ extension Desired {
                     FilterRule([.notInputLink(underlay), tunnel, .destinationIn(set: peers6, .v6), .noRouteBack], counter: "forged", .drop),
                     FilterRule([fromNetwork, .destination(EgressPair.range4)], counter: "crossed", .drop),
                     FilterRule([fromNetwork, .destination(EgressPair.range6)], counter: "crossed", .drop),
-                ]),
-                "nat": FilterChain(.nat, .postrouting, priority: 100, rules: [
+                ] + exposures),
+                "nat": FilterChain(.nat, .postrouting, priority: 100, rules: sources + [
                     FilterRule([.source(EgressPair.range4), .notDestination(EgressPair.range4)], .masquerade),
                     FilterRule([.source(EgressPair.range6), .notDestination(EgressPair.range6)], .masquerade),
                 ]),

@@ -87,7 +87,7 @@ package enum Desired {
         settle(link: tunnelLink, into: &state)
         if network.isSwitched {
             localSwitched(network, view: view, me: me, endpoints: endpoints, into: &state)
-            return egress(network, guards: [:], mtu: mtu, settings: settings, into: &state)
+            return outside(network, view: view, me: me, endpoints: endpoints, guards: [:], mtu: mtu, settings: settings, into: &state)
         }
         // Another node's "no route to host" comes from the gateway's address, which we have too.
         state.sysctls["net/ipv4/conf/\(tunnelLink)/accept_local"] = "1"
@@ -100,7 +100,7 @@ package enum Desired {
             state.routes[RouteKey(destination: subnet.prefix, metric: farMetric)] = .unreachable
         }
         var guards: [AddressFamily: Set<FilterElement>] = [.v4: [], .v6: []]
-        for endpoint in endpoints {
+        for endpoint in endpoints where !endpoint.id.isHost {
             let link = endpoint.outerLink
             state.links[link] = Link(.veth, mtu: mtu, peer: peer(of: endpoint, network: network))
             settle(link: link, into: &state)
@@ -120,25 +120,7 @@ package enum Desired {
                 }
             }
         }
-        egress(network, guards: guards, mtu: mtu, settings: settings, into: &state)
-    }
-
-    /// The way out, and the filter of what is routed.
-    private static func egress(
-        _ network: NetworkObject, guards: [AddressFamily: Set<FilterElement>], mtu: Int, settings: Settings, into state: inout NamespaceState
-    ) {
-        if !network.isInternal {
-            let pair = EgressPair(network: network, settings: settings)
-            state.links[egressLink] = Link(
-                .veth, mtu: max(mtu, 1280), peer: VethPeer(name: pair.hostLink, place: .namespace(.host)))
-            settle(link: egressLink, into: &state)
-            for family in network.families {
-                state.addresses.insert(LinkAddress(link: egressLink, address: pair.inside(family)))
-                state.routes[RouteKey(destination: IPPrefix(containing: pair.outside(family).address, length: 0))] =
-                    .via(pair.outside(family).address, link: egressLink)
-            }
-        }
-        state.filter = filter(network, guards: guards)
+        outside(network, view: view, me: me, endpoints: endpoints, guards: guards, mtu: mtu, settings: settings, into: &state)
     }
 
     /// Higher than any route of an owner.
@@ -150,10 +132,11 @@ package enum Desired {
     }
 
     static func peer(of endpoint: LocalEndpoint, network: NetworkObject) -> VethPeer {
+        if endpoint.id.isHost { return VethPeer(name: hostPort(of: network.id), mac: endpoint.mac, place: .namespace(.host)) }
         guard let sandbox = endpoint.sandbox, endpoint.wasSeen else {
             return VethPeer(name: endpoint.innerLink, mac: endpoint.mac, place: .namespace(.host))
         }
-        let routes = containerRoutes(network, addresses: endpoint.addresses)
+        let routes = containerRoutes(network, addresses: endpoint.addresses, hasGateway: endpoint.hasGateway)
             + (endpoint.hasGateway ? defaultRoutes(network, addresses: endpoint.addresses) : [])
         let addresses = endpoint.addresses.map { InterfaceAddress($0, length: network.lengthOnLink(of: $0)) }
         return VethPeer(
@@ -161,13 +144,19 @@ package enum Desired {
             place: .sandbox(path: sandbox, addresses: addresses, routes: routes))
     }
 
-    /// The routes of a container for its network: the gateway on the link, the subnet through the gateway. In a segment the subnet is on the link, by
-    /// its address's own length.
-    package static func containerRoutes(_ network: NetworkObject, addresses: [IPAddress]) -> [SandboxRoute] {
-        if network.isSwitched { return [] }
+    /// The routes of a container for its network: the gateway on the link, the subnet through the gateway; in a segment the subnet is on the link, by its
+    /// address's own length. One whose ports Docker publishes has its way out by Docker's gateway bridge, which knows IPv4 only; over IPv6 it
+    /// leaves by the network, by two halves of everything, since a default route would keep Docker from making that bridge.
+    package static func containerRoutes(_ network: NetworkObject, addresses: [IPAddress], hasGateway: Bool) -> [SandboxRoute] {
         let subnets = network.subnets.filter { subnet in addresses.contains { $0.family == subnet.prefix.family } }
-        return subnets.map { SandboxRoute(destination: IPPrefix($0.gateway), nextHop: nil) }
+        let inside = network.isSwitched ? [] : subnets.map { SandboxRoute(destination: IPPrefix($0.gateway), nextHop: nil) }
             + subnets.map { SandboxRoute(destination: $0.prefix, nextHop: $0.gateway) }
+        guard !hasGateway, network.hasWayOut else { return inside }
+        return inside + subnets.filter { $0.prefix.family == .v6 }.flatMap { subnet in
+            [UInt128(0), 1 << 127].map {
+                SandboxRoute(destination: IPPrefix(containing: IPAddress(.v6, bits: $0), length: 1), nextHop: subnet.gateway)
+            }
+        }
     }
 
     private static func defaultRoutes(_ network: NetworkObject, addresses: [IPAddress]) -> [SandboxRoute] {

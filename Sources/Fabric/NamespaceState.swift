@@ -205,6 +205,8 @@ package enum RouteTarget: Hashable, Sendable {
     case link(String)
     /// Through a next hop, which may be of the other family (RTA_VIA), taken to be on the link (`onlink`).
     case via(IPAddress, link: String)
+    /// The same, or without a next hop on the link, and the host's own packets go from that address unless their program chose one (RTA_PREFSRC).
+    case sourced(IPAddress, via: IPAddress?, link: String)
     /// "No route to host" at once.
     case unreachable
     /// Anything that we never make, such as several next hops: observed only.
@@ -212,7 +214,7 @@ package enum RouteTarget: Hashable, Sendable {
 
     package var link: String? {
         switch self {
-        case .link(let name), .via(_, let name): name
+        case .link(let name), .via(_, let name), .sourced(_, via: _, let name): name
         case .unreachable, .foreign: nil
         }
     }

@@ -166,6 +166,8 @@ package struct FilterRule: Hashable, Sendable, CustomStringConvertible {
         /// No connection tracking for this packet (`notrack`), and go on.
         case untracked
         case masquerade
+        /// The source address becomes that one.
+        case sourceNAT(IPAddress)
 
         package var description: String {
             switch self {
@@ -173,6 +175,7 @@ package struct FilterRule: Hashable, Sendable, CustomStringConvertible {
             case .drop: "drop"
             case .untracked: "notrack"
             case .masquerade: "masquerade"
+            case .sourceNAT(let address): "snat \(address.family.keyword) to \(address)"
             }
         }
     }

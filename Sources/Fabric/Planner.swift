@@ -122,7 +122,7 @@ package enum Planner {
         for (mac, port) in desired.stations where observed.stations[mac] != port && exists(port) {
             steps.append(.setStation(id, mac, port: port))
         }
-        for (key, target) in desired.routes where observed.routes[key] != target {
+        for (key, target) in desired.routes where observed.routes[key] != target && target.link.map(exists) ?? true {
             if observed.routes[key] == .foreign { steps.append(.deleteRoute(id, key)) }
             steps.append(.setRoute(id, key, target))
         }

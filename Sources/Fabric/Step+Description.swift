@@ -116,6 +116,8 @@ extension RouteTarget {
             "\(key.words) via \(address) dev \(name) onlink"
         case .via(let address, let name):
             "\(key.words) via \(address.family == .v6 ? "inet6" : "inet") \(address) dev \(name) onlink"
+        case .sourced(let source, via: nil, let name): "\(key.words) dev \(name) src \(source)"
+        case .sourced(let source, via: let address?, let name): "\(key.words) via \(address) dev \(name) onlink src \(source)"
         case .unreachable: "unreachable \(key.words)"
         case .foreign: "\(key.words) (not ours)"
         }

@@ -19,7 +19,7 @@ extension FilterRule {
             guard compiler.add(match) else { throw refused("no link has the name in '\(match)'") }
         }
         if let counter { compiler.expressions.append(.count(counter)) }
-        compiler.expressions.append(verdict.expression)
+        compiler.expressions += verdict.expressions
         return compiler.expressions
     }
 
@@ -42,12 +42,14 @@ extension FilterRule.Match {
 }
 
 extension FilterRule.Verdict {
-    fileprivate var expression: NFTablesExpression {
+    fileprivate var expressions: [NFTablesExpression] {
         switch self {
-        case .accept: .verdict(.accept)
-        case .drop: .verdict(.drop)
-        case .untracked: .untrack
-        case .masquerade: .masquerade
+        case .accept: [.verdict(.accept)]
+        case .drop: [.verdict(.drop)]
+        case .untracked: [.untrack]
+        case .masquerade: [.masquerade]
+        case .sourceNAT(let address):
+            [.load(address.bytes, into: NFTablesRegister(0)), .sourceNAT(address.family, NFTablesRegister(0))]
         }
     }
 }

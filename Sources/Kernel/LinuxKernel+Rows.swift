@@ -194,6 +194,11 @@ extension Step {
         case .via(let gateway, let link):
             message.hops = [RouteMessage.Hop(index: try index(link, mirror), gateway: gateway, isOnLink: true)]
             message.origin = LinuxKernel.origin(via: gateway)
+        case .sourced(let source, via: let gateway, let link):
+            message.hops = [RouteMessage.Hop(index: try index(link, mirror), gateway: gateway, isOnLink: gateway != nil)]
+            if let gateway { message.origin = LinuxKernel.origin(via: gateway) }
+            message.scope = gateway == nil && key.destination.family == .v4 ? UInt8(RT_SCOPE_LINK.rawValue) : 0
+            message.preferredSource = source
         case .unreachable:
             message.type = UInt8(RTN_UNREACHABLE)
         case .foreign:

@@ -63,8 +63,9 @@ extension RouteMessage {
     /// - Parameter links: the names of the hops' links.
     func target(on links: [String]) -> RouteTarget {
         guard unknown.isEmpty, tos == 0 else { return .foreign }
-        if type == UInt8(RTN_UNREACHABLE) { return .unreachable }
+        if type == UInt8(RTN_UNREACHABLE), preferredSource == nil { return .unreachable }
         guard type == UInt8(RTN_UNICAST), hops.count == 1, links.count == 1 else { return .foreign }
+        if let source = preferredSource { return .sourced(source, via: hops[0].gateway, link: links[0]) }
         return hops[0].gateway.map { .via($0, link: links[0]) } ?? .link(links[0])
     }
 }

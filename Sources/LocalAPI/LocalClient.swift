@@ -23,6 +23,8 @@ package struct LocalClient: Sendable {
     package func names() async throws(LocalError) -> [NameReport] { try await get(.names) }
     package func ask(_ question: NameQuestion) async throws(LocalError) -> NameAnswerReport { try await get(.namesAsk, question) }
     package func plan() async throws(LocalError) -> [PlanReport] { try await get(.plan) }
+    package func expose(_ request: ExposureRequest) async throws(LocalError) -> EndpointReport { try await get(.expose, request, limit: Self.patience) }
+    package func hide(_ network: String) async throws(LocalError) -> EndpointReport { try await get(.hide, NameRequest(name: network), limit: Self.patience) }
     package func token() async throws(LocalError) -> TokenReport { try await get(.token) }
     package func createToken(_ request: TokenRequest) async throws(LocalError) -> NewTokenReport { try await get(.tokenCreate, request) }
     package func tokens() async throws(LocalError) -> [JoinTokenReport] { try await get(.tokens) }

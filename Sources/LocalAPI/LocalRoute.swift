@@ -20,6 +20,10 @@ package struct LocalRoute: Hashable, Sendable {
     package static let namesAsk = LocalRoute(method: "POST", path: "/v1/names/ask")
     /// Answers `[PlanReport]`: what the reconcile loop would change now.
     package static let plan = LocalRoute(method: "GET", path: "/v1/plan")
+    /// Takes an `ExposureRequest`, answers the `EndpointReport` of the host on that network.
+    package static let expose = LocalRoute(method: "POST", path: "/v1/expose")
+    /// Takes a `NameRequest` with the network's name or id, answers the `EndpointReport` that was.
+    package static let hide = LocalRoute(method: "POST", path: "/v1/hide")
     /// Answers a `TokenReport`.
     package static let token = LocalRoute(method: "GET", path: "/v1/token")
     /// Takes a `TokenRequest`, answers a `NewTokenReport`.
@@ -46,7 +50,8 @@ package struct LocalRoute: Hashable, Sendable {
     package static let metrics = LocalRoute(method: "GET", path: "/metrics")
 
     package static let all = [
-        status, networks, endpoints, nodes, names, namesAsk, plan, token, tokenCreate, tokens, tokenRevoke, nodeRemove, authorityTake, storeAccept, storePromote, storeMigrate,
+        status, networks, endpoints, nodes, names, namesAsk, plan, expose, hide, token, tokenCreate, tokens, tokenRevoke, nodeRemove, authorityTake, storeAccept,
+        storePromote, storeMigrate,
         storeExport, storeImport, metrics,
     ]
 

@@ -1,5 +1,6 @@
 /// Reading expressions back, so that an observer can tell whether a rule still does what it was made to do. Each is either
 /// exactly one of ours or `other`: an attribute that changes its meaning must not be overlooked.
+import Addressing
 import CLinux
 
 extension NFTablesExpression {
@@ -67,7 +68,9 @@ extension NFTablesExpression {
                 let verdict = try Fields(attributes: value).number(NFTA_VERDICT_CODE.rawValue).flatMap(Verdict.init)
             else { return nil }
             return .verdict(verdict)
-        case "nat": return try redirect(data)
+        case "nat":
+            if let found = try redirect(data) { return found }
+            return try sourceNAT(data)
         case "dynset":
             guard let change = try data.number(NFTA_DYNSET_OP.rawValue).flatMap(SetChange.init),
                 let set = data.attributes[NFTA_DYNSET_SET_NAME.rawValue]?.string, let key = try data.register(NFTA_DYNSET_SREG_KEY.rawValue),
@@ -80,6 +83,16 @@ extension NFTablesExpression {
         case "masq": return data.attributes.isEmpty ? .masquerade : nil
         default: return nil
         }
+    }
+
+    private static func sourceNAT(_ data: Fields) throws(NetlinkError) -> Self? {
+        guard try data.number(NFTA_NAT_TYPE.rawValue) == NFT_NAT_SNAT.rawValue,
+            let family = try data.number(NFTA_NAT_FAMILY.rawValue).flatMap({ number in AddressFamily.allCases.first { $0.netfilterNumber == number } }),
+            let register = try data.register(NFTA_NAT_REG_ADDR_MIN.rawValue), data.attributes[NFTA_NAT_REG_PROTO_MIN.rawValue] == nil,
+            // As for `redirect`.
+            try data.register(NFTA_NAT_REG_ADDR_MAX.rawValue) ?? register == register, (try data.number(NFTA_NAT_FLAGS.rawValue) ?? 0) & ~1 == 0
+        else { return nil }
+        return .sourceNAT(family, register)
     }
 
     private static func redirect(_ data: Fields) throws(NetlinkError) -> Self? {

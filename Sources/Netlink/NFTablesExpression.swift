@@ -4,6 +4,7 @@
 ///     expression { name, data { attributes of that kind of expression } }
 ///
 /// Source: linux/netfilter/nf_tables.h (enum nft_expr_attributes and following), net/netfilter/nft_*.c.
+package import Addressing
 import CLinux
 
 package enum NFTablesExpression: Hashable, Sendable {
@@ -34,6 +35,8 @@ package enum NFTablesExpression: Hashable, Sendable {
     case redirect(address: NFTablesRegister, port: NFTablesRegister)
     /// Puts the key in the registers into a set for so many milliseconds from now, or takes it out; then goes on.
     case update(SetChange, set: String, key: NFTablesRegister, milliseconds: UInt64)
+    /// Source address := the registers' (NFT_NAT_SNAT), of packets of that family.
+    case sourceNAT(AddressFamily, NFTablesRegister)
     /// One that we never make, by the kernel's name. Only read: sent, it lacks its data.
     case other(String)
 
@@ -102,7 +105,7 @@ extension NFTablesExpression {
         case .untrack: "notrack"
         case .masquerade: "masq"
         case .load: "immediate"
-        case .redirect: "nat"
+        case .redirect, .sourceNAT: "nat"
         case .update: "dynset"
         case .other(let name): name
         }
@@ -172,9 +175,18 @@ extension NFTablesExpression {
             writer.attribute(NFTA_DYNSET_OP.rawValue, bigEndian: change.rawValue)
             writer.attribute(NFTA_DYNSET_SREG_KEY.rawValue, bigEndian: key.number)
             if milliseconds > 0 { writer.attribute(NFTA_DYNSET_TIMEOUT.rawValue, bigEndian: milliseconds) }
+        case .sourceNAT(let family, let register):
+            writer.attribute(NFTA_NAT_TYPE.rawValue, bigEndian: NFT_NAT_SNAT.rawValue)
+            writer.attribute(NFTA_NAT_FAMILY.rawValue, bigEndian: family.netfilterNumber)
+            writer.attribute(NFTA_NAT_REG_ADDR_MIN.rawValue, bigEndian: register.number)
         case .untrack, .masquerade, .other: break
         }
     }
+}
+
+extension AddressFamily {
+    /// NFPROTO_….
+    var netfilterNumber: UInt32 { UInt32(self == .v4 ? NFPROTO_IPV4 : NFPROTO_IPV6) }
 }
 
 extension NetlinkWriter {

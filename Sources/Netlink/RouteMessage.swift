@@ -1,7 +1,7 @@
 /// A route (RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE).
 ///
 ///     | family (1) | destination length (1) | source length (1) | TOS (1) | table (1) | protocol (1) | scope (1) | type (1) | flags (4) |
-///     | RTA_DST | RTA_TABLE | RTA_PRIORITY | RTA_OIF | RTA_GATEWAY or RTA_VIA | RTA_MULTIPATH { rtnexthop, attributes … } |
+///     | RTA_DST | RTA_TABLE | RTA_PRIORITY | RTA_OIF | RTA_PREFSRC | RTA_GATEWAY or RTA_VIA | RTA_MULTIPATH { rtnexthop, attributes … } |
 ///
 /// RTA_GATEWAY is a next hop of the route's own family; RTA_VIA { family (2), address } is one of the other (IPv4 through an IPv6
 /// neighbour). Source: rtnetlink(7), linux/rtnetlink.h.
@@ -41,10 +41,12 @@ package struct RouteMessage: Hashable, Sendable {
     package var isCached: Bool
     /// Types of attributes that change what the route does and that this reader does not know. Not written.
     package var unknown: Set<Int>
+    /// Of the host's own packets, unless their program chose one; of the destination's family.
+    package var preferredSource: IPAddress?
 
     package init(
         destination: IPPrefix, table: UInt32, origin: UInt8, scope: UInt8 = 0, type: UInt8, tos: UInt8 = 0, metric: UInt32,
-        hops: [Hop], isCached: Bool = false, unknown: Set<Int> = []
+        hops: [Hop], isCached: Bool = false, unknown: Set<Int> = [], preferredSource: IPAddress? = nil
     ) {
         self.destination = destination
         self.table = table
@@ -56,6 +58,7 @@ package struct RouteMessage: Hashable, Sendable {
         self.hops = hops
         self.isCached = isCached
         self.unknown = unknown
+        self.preferredSource = preferredSource
     }
 
     package func write(to writer: inout NetlinkWriter) {
@@ -74,6 +77,7 @@ package struct RouteMessage: Hashable, Sendable {
         if destination.length > 0 { writer.attribute(RTA_DST.rawValue, address: destination.address) }
         writer.attribute(RTA_TABLE.rawValue, table)
         if metric != 0 { writer.attribute(RTA_PRIORITY.rawValue, metric) }
+        if let preferredSource { writer.attribute(RTA_PREFSRC.rawValue, address: preferredSource) }
         if hops.count == 1 {
             write(hops[0].gateway, to: &writer)
             if let index = hops[0].index { writer.attribute(RTA_OIF.rawValue, index) }
@@ -117,6 +121,10 @@ package struct RouteMessage: Hashable, Sendable {
             metric: try attributes[RTA_PRIORITY.rawValue]?.value(UInt32.self) ?? 0, hops: [],
             isCached: header.rtm_flags & Self.cached != 0)
         if header.rtm_src_len != 0 { unknown.insert(Int(RTA_SRC.rawValue)) }
+        preferredSource = try attributes[RTA_PREFSRC.rawValue]?.address()
+        guard preferredSource.map({ $0.family == family }) ?? true else {
+            throw NetlinkError(.malformed, "a route of family \(header.rtm_family) from a source of another")
+        }
         for attribute in attributes where !Self.known.contains(attribute.type) { unknown.insert(attribute.type) }
         if let list = attributes[RTA_MULTIPATH.rawValue] {
             hops = try Self.hops(list.payload)
@@ -161,6 +169,6 @@ package struct RouteMessage: Hashable, Sendable {
     private static let cached: UInt32 = 0x200  // RTM_F_CLONED
     /// The last two only tell: IPv6's router preference, and statistics.
     private static let known: Set<Int> = Set(
-        [RTA_DST, RTA_TABLE, RTA_PRIORITY, RTA_OIF, RTA_GATEWAY, RTA_VIA, RTA_MULTIPATH, RTA_PREF, RTA_CACHEINFO]
+        [RTA_DST, RTA_TABLE, RTA_PRIORITY, RTA_OIF, RTA_GATEWAY, RTA_VIA, RTA_MULTIPATH, RTA_PREFSRC, RTA_PREF, RTA_CACHEINFO]
             .map { Int($0.rawValue) })
 }

@@ -14,6 +14,6 @@ struct Tulle: ParsableCommand {
         version: tulleVersion,
         subcommands: [
             AgentCommand.self, StatusCommand.self, NetworksCommand.self, EndpointsCommand.self, NodesCommand.self, DNSCommand.self, PlanCommand.self,
-            NodeCommand.self, TokenCommand.self, AuthorityCommand.self, StoreCommand.self, ResetCommand.self, VersionCommand.self,
+            ExposeCommand.self, HideCommand.self, NodeCommand.self, TokenCommand.self, AuthorityCommand.self, StoreCommand.self, ResetCommand.self, VersionCommand.self,
         ])
 }

@@ -61,6 +61,12 @@ func everyMatch() throws -> (PacketFilter, script: String) {
             FilterRule([.notOutputLink("eth0"), .family(.v6)], counter: "one", .masquerade),
             "oifname != \"eth0\" meta nfproto ipv6 counter name one masquerade"
         ),
+        (
+            FilterRule([.source(try prefix("10.32.0.7/32"))], .sourceNAT(try address("192.0.2.9"))), "ip saddr 10.32.0.7 snat ip to 192.0.2.9"
+        ),
+        (
+            FilterRule([.source(try prefix("\(long[0])/128"))], .sourceNAT(try address(long[1]))), "ip6 saddr \(long[0]) snat ip6 to \(long[1])"
+        ),
     ]
     let filter = PacketFilter(
         chains: [

@@ -87,6 +87,9 @@ struct RowTests {
         let kinds: [RouteTarget] = [
             .link("ep1"), .via(try address("fe80::ff:fe00:2"), link: "vxlan"), .unreachable,
             .via(try address("fe80::ff:fe00:77"), link: "ep1"), .link("vxlan"),
+            key.destination.family == .v4
+                ? .sourced(try address("10.32.0.1"), via: try address("10.1.2.3"), link: "ep1")
+                : .sourced(try address("fd00:32::1"), via: try address("fe80::1"), link: "ep1"),
         ]
         for from in kinds {
             for to in kinds {

@@ -40,9 +40,9 @@ struct MessageTests {
         let route = RouteMessage.random(&random)
         let read = try read(type: RTM_NEWROUTE, {
             route.write(to: &$0)
-            $0.attribute(RTA_PREFSRC.rawValue, address: IPAddress(v4: 1))
+            $0.attribute(RTA_FLOW.rawValue, 1 as UInt32)
         }, RouteMessage.init)
-        #expect(read.unknown == [Int(RTA_PREFSRC.rawValue)])
+        #expect(read.unknown == [Int(RTA_FLOW.rawValue)])
     }
 
     @Test("the bytes of a request are those that the kernel's headers describe")

@@ -1,3 +1,4 @@
+import Addressing
 import CLinux
 import Netlink
 import Testing
@@ -214,7 +215,7 @@ struct NFTablesRandom: RandomNumberGenerator {
             userData: bytes(0...256))
     }
     mutating func expression() -> NFTablesExpression {
-        switch Int.random(in: 0...13, using: &self) {
+        switch Int.random(in: 0...14, using: &self) {
         case 0: .meta(pick(NFTablesExpression.Meta.allCases), into: register())
         case 1: .payload(pick(NFTablesExpression.Header.allCases), offset: number(), count: number(), into: register())
         case 2: .connectionState(into: register())
@@ -228,6 +229,7 @@ struct NFTablesRandom: RandomNumberGenerator {
         case 10: .load(bytes(0...16), into: register())
         case 11: .redirect(address: register(), port: register())
         case 12: .update(pick(NFTablesExpression.SetChange.allCases), set: name(), key: register(), milliseconds: UInt64(number() as UInt32))
+        case 13: .sourceNAT(pick(AddressFamily.allCases), register())
         default: .other("x" + name())
         }
     }

@@ -113,6 +113,6 @@ extension RouteMessage {
         return RouteMessage(
             destination: IPPrefix(containing: random.address(family), length: length), table: random.number(),
             origin: random.number(), scope: random.number(), type: random.number(), tos: random.number(),
-            metric: random.number(), hops: hops, isCached: Bool.random(using: &random))
+            metric: random.number(), hops: hops, isCached: Bool.random(using: &random), preferredSource: random.maybe { $0.address(family) })
     }
 }

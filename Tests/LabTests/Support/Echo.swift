@@ -16,9 +16,10 @@ struct Echo {
     }
     func stop() throws { for family in ["4", "6"] { try host.stop("echo\(family)") } }
 
-    func ask(from container: Container) throws -> String { try ask("TCP4:\(host.address)", container) }
-    func ask6(from container: Container) throws -> String {
-        let answer = try ask("TCP6:[\(host.address6)]", container)
+    /// - Parameter address: of the host; nil: that of the underlay.
+    func ask(from container: Container, at address: String? = nil) throws -> String { try ask("TCP4:\(address ?? host.address)", container) }
+    func ask6(from container: Container, at address: String? = nil) throws -> String {
+        let answer = try ask("TCP6:[\(address ?? host.address6)]", container)
         // Socat writes all digits, in brackets.
         return IPAddress(String(answer.dropFirst().dropLast()))?.description ?? answer
     }
