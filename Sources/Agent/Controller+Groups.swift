@@ -10,7 +10,8 @@ extension Controller {
     package func heard(_ namespace: NamespaceID, listened new: Set<IPAddress>) {
         // Only a network with endpoints here has a namespace.
         guard case .pinned(let digits) = namespace,
-            let id = local.endpoints.values.first(where: { $0.network.short == digits })?.network ?? listened.keys.first(where: { $0.short == digits })
+            let id = local.endpoints.values.first(where: { $0.network.short == digits })?.network
+                ?? listened.keys.first(where: { $0.short == digits })
         else { return }
         let isHere = view.networks[id]?.isSwitched == true && local.endpoints.values.contains { $0.network == id }
         // Nil is not yet known: an agent that has just started must not take back what it said before.

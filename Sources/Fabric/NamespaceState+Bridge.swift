@@ -20,7 +20,8 @@ package struct Bridge: Hashable, Sendable {
     package var filtersVLANs: Bool
 
     package init(
-        snoops: Bool = true, queries: Bool = true, asksFromOwnAddress: Bool = true, answerTime: Int = 100, hasSpanningTree: Bool = false, filtersVLANs: Bool = false
+        snoops: Bool = true, queries: Bool = true, asksFromOwnAddress: Bool = true, answerTime: Int = 100, hasSpanningTree: Bool = false,
+        filtersVLANs: Bool = false
     ) {
         self.snoops = snoops
         self.queries = queries

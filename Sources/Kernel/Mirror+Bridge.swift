@@ -29,7 +29,8 @@ extension Mirror {
 
     /// A row of a bridge that was neither learnt nor is for the bridge's own host.
     mutating func takeStation(_ message: NeighborMessage, isGone: Bool) -> Bool {
-        guard message.master != nil, message.vlan == nil, let mac = message.mac, let name = covered(message.index, isGone: isGone) else { return false }
+        guard message.master != nil, message.vlan == nil, let mac = message.mac, let name = covered(message.index, isGone: isGone)
+        else { return false }
         let old = state.stations[mac]
         let isStatic = message.state & UInt16(NUD_NOARP) != 0 && message.state & UInt16(NUD_PERMANENT) == 0
         if !isGone, isStatic {
@@ -104,7 +105,6 @@ extension BridgeData {
     init(_ bridge: Bridge, over present: Bridge) {
         self.init(
             hasSpanningTree: bridge.hasSpanningTree, filtersVLANs: bridge.filtersVLANs == present.filtersVLANs ? nil : bridge.filtersVLANs,
-            snoops: bridge.snoops, queries: bridge.queries,
-            asksFromOwnAddress: bridge.asksFromOwnAddress, answerTime: UInt64(clamping: bridge.answerTime))
+            snoops: bridge.snoops, queries: bridge.queries, asksFromOwnAddress: bridge.asksFromOwnAddress, answerTime: UInt64(clamping: bridge.answerTime))
     }
 }

@@ -144,7 +144,10 @@ struct BridgeTests {
         try await settle(host.kernel, wanted)
         let after = try await host.kernel.state(id, fresh: true)
         #expect(after.stations == wanted.stations && after.floods == wanted.floods && after.groups == wanted.groups)
-        for (name, link) in wanted.links { #expect(after.links[name]?.port == link.port && after.links[name]?.bridge == link.bridge, "\(name)") }
+        for (name, link) in wanted.links {
+            #expect(after.links[name]?.port == link.port, "\(name)")
+            #expect(after.links[name]?.bridge == link.bridge, "\(name)")
+        }
     }
 
     @Test("a container that comes is announced to the others of the host, and not to itself")
