@@ -45,16 +45,15 @@ struct NameKeeper: Sendable {
         /// Paths that are no namespaces yet, and since when they are wanted.
         var awaited: [String: ContinuousClock.Instant] = [:]
         for await _ in book.changes {
+            var sweep = ContinuousClock.now
             repeat {
                 let wanted = book.look(\.sandboxes)
-                for path in await service.served where !wanted.contains(path) { await release(path) }
+                let served = await service.served
+                for path in served.subtracting(wanted) { await release(path) }
                 awaited = awaited.filter { wanted.contains($0.key) }
                 var ready: [String] = []
-                for path in wanted {
-                    let isThere = NamespaceFile.isMounted(path)
-                    if await service.serves(path) {
-                        if !isThere { await service.end(path) }
-                    } else if isThere {
+                for path in wanted.subtracting(served) {
+                    if NamespaceFile.isMounted(path) {
                         awaited[path] = nil
                         ready.append(path)
                     } else if awaited[path] == nil {
@@ -62,8 +61,12 @@ struct NameKeeper: Sendable {
                     }
                 }
                 await serve(ready)
-                let isSoon = awaited.values.contains { .now - $0 < Self.patience }
-                guard isSoon, !Task.isCancelled else { break }
+                // Those that live need no look at each turn.
+                if sweep <= .now {
+                    for path in served.intersection(wanted) where !NamespaceFile.isMounted(path) { await service.end(path) }
+                    sweep = .now + .seconds(1)
+                }
+                guard awaited.values.contains(where: { .now - $0 < Self.patience }), !Task.isCancelled else { break }
                 try? await Task.sleep(for: Self.look)
             } while true
         }

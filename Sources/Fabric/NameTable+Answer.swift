@@ -53,19 +53,32 @@ extension NameTable {
     private func find(_ name: String, _ asking: [NetworkID]) -> (network: Network, endpoints: [Endpoint])? {
         for id in asking {
             guard let network = networks[id] else { continue }
-            var found = network.byName[name] ?? []
+            var all = [name]
             if let suffix = network.name, name.utf8.count > suffix.utf8.count + 1, name.hasSuffix("." + suffix) {
-                found.formUnion(network.byName[String(name.dropLast(suffix.count + 1))] ?? [])
+                all.append(String(name.dropLast(suffix.count + 1)))
             }
-            var living = found.compactMap { network.endpoints[$0] }.filter(counts)
-            var rest = name[...]
-            while living.isEmpty, network.wildcards > 0, let dot = rest.firstIndex(of: ".") {
-                living = (network.byName["*" + rest[dot...]] ?? []).compactMap { network.endpoints[$0] }.filter(counts)
-                rest = rest[rest.index(after: dot)...]
+            let exact = living(all.reduce(into: []) { $0.formUnion(network.byName[$1] ?? []) }, network)
+            if !exact.isEmpty { return (network, exact) }
+            for name in all where network.wildcards > 0 {
+                if let covered = covered(name, network) { return (network, covered) }
             }
-            if !living.isEmpty { return (network, living) }
         }
         return nil
+    }
+
+    /// The nearest wildcard counts: of `a.b.c` first `*.b.c`, then `*.c`.
+    private func covered(_ name: String, _ network: Network) -> [Endpoint]? {
+        var rest = name[...]
+        while let dot = rest.firstIndex(of: ".") {
+            let found = living(network.byName["*" + rest[dot...]] ?? [], network)
+            if !found.isEmpty { return found }
+            rest = rest[rest.index(after: dot)...]
+        }
+        return nil
+    }
+
+    private func living(_ ids: Set<EndpointID>, _ network: Network) -> [Endpoint] {
+        ids.compactMap { network.endpoints[$0] }.filter(counts)
     }
 
     private func addresses(of endpoints: [Endpoint], _ families: [AddressFamily], named name: DNSName, _ rotation: Int) -> [DNSRecord] {

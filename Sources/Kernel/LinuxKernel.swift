@@ -164,8 +164,11 @@ package actor LinuxKernel: DataPlane {
             namespace.filterIsStale = false
             do throws(KernelError) {
                 namespace.filter = try NetfilterTable.observe(namespace.netfilter()).filter
-                // The host's bridges are others'.
-                if namespace.id != .host { namespace.bridgeFilter = try NetfilterTable.observe(namespace.netfilter(), .bridge).filter }
+                // Where there is no bridge it filters nothing: a sweep is soon enough. The host's bridges are others'.
+                let hasBridge = namespace.mirror.state.links.values.contains { $0.kind == .bridge }
+                if namespace.id != .host, all || isFirst || hasBridge || namespace.bridgeFilter != nil {
+                    namespace.bridgeFilter = try NetfilterTable.observe(namespace.netfilter(), .bridge).filter
+                }
             } catch {
                 namespace.filterIsStale = true
                 // Without nftables there is no filter: what needs one is told when it is set.

@@ -56,6 +56,7 @@ struct NameTableTests {
         let table = Self.table([Self.web, Self.endpoint("own.cdn.x", ["10.32.0.9"])])
         #expect(try Self.ask(table, "a.cdn.x") == ["10.32.0.2"])
         #expect(try Self.ask(table, "b.a.cdn.x") == ["10.32.0.2"])
+        #expect(try Self.ask(table, "b.a.cdn.x.shop") == ["10.32.0.2"])
         #expect(try Self.ask(table, "own.cdn.x") == ["10.32.0.9"])
         #expect(try Self.ask(table, "cdn.x") == nil)
     }

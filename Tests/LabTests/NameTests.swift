@@ -127,10 +127,10 @@ struct NameTests {
         try await all[0].mustFind("c2", [all[1].address(on: Self.network)])
         try all[1].remove()
         try await all[0].mustFind("c2", [], within: .seconds(2))
-        let fresh = try h2.runContainer("c2", on: Self.network)
-        try await all[0].mustFind("c2", [fresh.address(on: Self.network)], within: .seconds(2))
+        let fresh = try h2.runContainer("c2", on: Self.network).address(on: Self.network)
+        try await all[0].mustFind("c2", [fresh], within: .seconds(2))
         try h2.docker("rename c2 renamed")
-        try await all[0].mustFind("renamed", [fresh.address(on: Self.network)], within: .seconds(2))
+        try await all[0].mustFind("renamed", [fresh], within: .seconds(2))
         #expect(try all[0].lookUp("c2") == [])
     }
 

@@ -98,7 +98,10 @@ extension Fault {
                 #expect(try await host.agent.plan() == [])
             }
         },
-        heal: { scene in try await Members.claim(scene, #require(h1.agent.status().cluster?.id)) })
+        heal: { scene in
+            let status = try await h1.agent.status()
+            try await Members.claim(scene, #require(status.cluster?.id), epoch: status.store.epoch ?? 1)
+        })
 
     /// All members come back with the data of a while ago.
     private static let etcdOlder = Fault(

@@ -47,7 +47,7 @@ extension Fault {
         inject: { scene in
             let network = try await scene.network()
             for _ in 0..<5 {
-                try await scene.truth.commit(DeadNodes.addresses(count: 20, on: network))
+                try await scene.truth.commit(DeadNodes.addresses(count: 20, on: network, epoch: scene.truth.view().epoch))
                 try await scene.expectWell(within: .seconds(5))
                 try await scene.truth.deleteRange(StoreKey.addresses(of: network.id) + DeadNodes.addressPrefix)
                 try await scene.expectWell(within: .seconds(5))
@@ -132,12 +132,15 @@ enum DeadNodes {
         try await scene.truth.deleteRange(StoreKey.nodes + mark)
     }
 
-    private static func node(_ number: Int) throws -> NodeObject {
+    /// - Parameter epoch: the store's, in which it was heard.
+    private static func node(_ number: Int, epoch: UInt64) throws -> NodeObject {
         let digits = String(number)
         let id = try #require(NodeID(mark + String(repeating: "0", count: 12 - digits.count) + digits))
         // Of the addresses that documentation may name (RFC 5737).
         let place = IPAddress(v4: 0xc633_6400 + UInt32(number))
-        return NodeObject(id: id, name: "dead\(number)", underlay: place, mtu: 1500, agent: "\(place):7940", version: "0.2.0", instance: "dead")
+        var object = NodeObject(id: id, name: "dead\(number)", underlay: place, mtu: 1500, agent: "\(place):7940", version: "0.2.0", instance: "dead")
+        if epoch > 1 { object.epoch = epoch }
+        return object
     }
 
     /// Each has a block of either family, and a lease that nobody renews.
@@ -153,7 +156,7 @@ enum DeadNodes {
             return Array(blocks.filter { taken[$0] == nil }.prefix(count))
         }
         return try (1...count).flatMap { number in
-            let node = try node(number)
+            let node = try node(number, epoch: view.epoch)
             var changes: [(key: String, value: [UInt8]?)] = [
                 (StoreKey.node(node.id), try StoredJSON.encode(node)),
                 (StoreKey.lease(node.id), try StoredJSON.encode(LeaseObject(node: node.id, count: 1, term: FaultLab.lease))),
@@ -166,8 +169,8 @@ enum DeadNodes {
     }
 
     /// Single addresses, all one node's.
-    static func addresses(count: Int, on network: NetworkObject) throws -> [(key: String, value: [UInt8]?)] {
-        let node = try node(1)
+    static func addresses(count: Int, on network: NetworkObject, epoch: UInt64) throws -> [(key: String, value: [UInt8]?)] {
+        let node = try node(1, epoch: epoch)
         let addresses = (1...count).map { IPAddress(v4: 0x0a20_0000 + UInt32($0) + 1) }
         return [(StoreKey.node(node.id), try StoredJSON.encode(node))]
             + (try addresses.map { (StoreKey.address(network.id, $0), try StoredJSON.encode(AddressObject(node: node.id))) })
@@ -178,7 +181,7 @@ extension DeadNodes {
     /// Leases, of which nobody's kernel knows: only so that there are changes.
     static func leases(count: Int, _ renewals: UInt64) throws -> [(key: String, value: [UInt8]?)] {
         try (1...count).map { number in
-            let id = try node(number).id
+            let id = try node(number, epoch: 1).id
             return (StoreKey.lease(id), try StoredJSON.encode(LeaseObject(node: id, count: renewals, term: FaultLab.lease)))
         }
     }

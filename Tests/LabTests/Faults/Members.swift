@@ -72,9 +72,9 @@ enum Members {
         }
     }
 
-    /// Writes whose store it is.
-    static func claim(_ scene: FaultScene, _ cluster: String) async throws {
-        let value = #"{"cluster":"\#(cluster)","epoch":1,"v":1}"#
+    /// Writes whose store it is, and of which epoch.
+    static func claim(_ scene: FaultScene, _ cluster: String, epoch: UInt64 = 1) async throws {
+        let value = #"{"cluster":"\#(cluster)","epoch":\#(epoch),"v":1}"#
         _ = try await scene.truth.etcd(
             "kv/put", ["key": TruthStore.base64("/tulle/store"), "value": TruthStore.base64(value)], TruthStore.Nothing.self)
     }
