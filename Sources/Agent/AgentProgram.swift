@@ -31,6 +31,7 @@ package enum AgentProgram {
         let output = LogOutput(format: configuration.logFormat, level: configuration.logLevel)
         let log = output.logger("agent")
         signal(SIGPIPE, SIG_IGN)
+        raiseDescriptors()
         let end = TerminationSignal()
         for warning in configuration.warnings { log.warning("\(warning)") }
         do {
@@ -50,6 +51,14 @@ package enum AgentProgram {
 }
 
 extension AgentProgram {
+    /// Each container takes a few, and a shell gives 1,024 (`man 2 getrlimit`).
+    private static func raiseDescriptors() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+
     /// This program again, in this process (`man 2 execve`): the agent reads its state directory as at any start. Files and locks of ours are closed on the way.
     ///
     /// - Returns: why it did not happen.

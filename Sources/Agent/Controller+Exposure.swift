@@ -149,6 +149,11 @@ extension Controller {
                     remedy: "'tulle hide \(other.displayName)' first")
             }
         }
+        for node in view.nodes.values where network.subnet(containing: node.underlay) != nil {
+            throw AgentError(
+                .conflict, operation, cause: "its subnets contain \(node.underlay), the address of node \(node.name), to which the host would have no way any more",
+                remedy: "use a network with another subnet")
+        }
         for route in await hostRoutes() {
             guard let mine = network.subnets.map(\.prefix).first(where: { $0.overlaps(route) }) else { continue }
             throw AgentError(

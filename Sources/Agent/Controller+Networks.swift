@@ -145,6 +145,8 @@ extension Controller {
             addressOptions: addressOptions.filter { $0.key != DriverOption.network }, origin: me.id,
             dockerID: terms.scopeIsGlobal ? request.dockerID : nil)
         if mode != .routed { network.mode = mode }
+        // An agent that knows no such option would open a way out, or another.
+        if network.egress != .masquerade { network.v = modeFormat }
         return network
     }
 

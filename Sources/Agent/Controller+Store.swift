@@ -60,6 +60,10 @@ extension Controller {
     /// - Returns: the store's identity; of an etcd that was emptied, the one that it had.
     /// - Throws: when it is another cluster's, one that was replaced, or of a later version.
     func acceptable(_ operation: String) async throws -> StoreIdentity? {
+        // The word may be five seconds old, and the store be back.
+        let seen = attempts
+        hurry()
+        _ = await wait(within: .seconds(5)) { $0.distrust == nil || $0.attempts != seen }
         guard distrust != nil else { return nil }
         let former = StoreIdentity(cluster: expectedCluster, epoch: viewEpoch)
         let found: StoreIdentity
@@ -69,7 +73,7 @@ extension Controller {
                 .storeRefused, operation, cause: "it is another cluster's (\(found.cluster)), this node belongs to \(expectedCluster)",
                 remedy: "put the right store back; to leave the old cluster, run 'tulle reset' and join the other one")
         }
-        guard (viewEpoch...NewStore.mostEpoch).contains(found.epoch) else {
+        guard found.epoch >= viewEpoch, found.epoch <= NewStore.mostEpoch else {
             throw AgentError(
                 .storeRefused, operation, cause: "it is of epoch \(found.epoch), and the cluster has gone on to epoch \(viewEpoch) in another store",
                 remedy: "bring that one back; or, if it is lost, run 'tulle store promote' (or 'tulle store import' with a later backup), so that what the nodes hold is kept")
@@ -80,7 +84,11 @@ extension Controller {
         }
         guard found.epoch > viewEpoch, object != nil else { return found }
         hurry()
-        _ = await wait(within: .seconds(15)) { $0.viewEpoch == found.epoch && $0.distrust == nil }
+        guard await wait(within: .seconds(15), until: { $0.viewEpoch == found.epoch && $0.distrust == nil }) else {
+            throw AgentError(
+                .storeAway, operation, cause: "another node has accepted it, and this one does not follow yet (\(problems[Self.epochTopic] ?? "no reason known"))",
+                remedy: "see 'tulle status'")
+        }
         return nil
     }
 
@@ -89,6 +97,9 @@ extension Controller {
         do { identity = try await store.identity() } catch let error as StoreError where error.code == .missing {
             return refuse("\(error.cause)")
         }
+        let isNext = identity.epoch > viewEpoch && (view.cluster != nil || !local.allocations.isEmpty)
+        // Before anything else is read of it: nothing that was decided by the former may be written to it.
+        if isNext { isBringing = true }
         var snapshot = try await store.list(prefix: "")
         noteStore(failure: nil)
         guard identity.cluster == expectedCluster else {
@@ -99,9 +110,8 @@ extension Controller {
         }
         guard identity.epoch <= NewStore.mostEpoch else { return refuse("the store says that it is of epoch \(identity.epoch), which is none") }
         if let object = snapshot.entries.first(where: { $0.key == StoreKey.cluster }), let reason = Self.newness(of: object) { return refuse(reason) }
-        if identity.epoch > viewEpoch, view.cluster != nil || !local.allocations.isEmpty {
+        if isNext {
             guard snapshot.entries.contains(where: { $0.key == StoreKey.cluster }) else { return refuse("the store is empty") }
-            isBringing = true
             try await bring(into: snapshot, epoch: identity.epoch)
             snapshot = try await store.list(prefix: "")
             log.notice("the store has a new epoch", metadata: ["epoch": "\(identity.epoch)", "revision": "\(snapshot.revision.number)"])
@@ -189,6 +199,7 @@ extension Controller {
 
     private func refuse(_ reason: String) {
         distrust = reason
+        isBringing = false
         let remedy = reason.contains(ClusterObject.newer) ? "" : "; bring it back, or if that cannot be, run 'tulle store accept'"
         setProblem("store-trust", "\(reason): nothing was removed and the store is not followed\(remedy)")
     }
@@ -325,7 +336,7 @@ extension Controller {
         // It was made of a view that is over, of a store that was replaced meanwhile.
         guard viewEpoch == epoch else { return nil }
         do {
-            let seen = viewRevision
+            let (seen, object) = (viewRevision, clusterModified)
             switch try await store.commit(inView(transaction)) {
             case .committed(let revision):
                 // Another store, or an older one, was put in its place, and the watch has yet to notice: what it says counts for nothing.
@@ -337,9 +348,14 @@ extension Controller {
                 try await reach(revision)
                 return revision
             case .conflict(.unchanged(key: StoreKey.cluster, since: _)), .conflict(.exists(key: StoreKey.cluster)):
+                // A setting of the cluster was made, which the watch is about to tell; or the store was emptied or replaced.
+                hurry()
+                let isSame = await wait(within: .seconds(2)) {
+                    $0.clusterModified != object && $0.viewEpoch == epoch && $0.distrust == nil && !$0.isBringing
+                }
+                if isSame { return nil }
                 throw AgentError(
-                    .storeAway, operation, cause: "the cluster's object in the store has just changed: the store was emptied or replaced, or a setting was made",
-                    remedy: "try again in a moment; see 'tulle status'")
+                    .storeAway, operation, cause: "the store has just been emptied or replaced", remedy: "try again in a moment; see 'tulle status'")
             case .conflict: return nil
             }
         } catch let error as StoreError {

@@ -34,38 +34,46 @@ package actor ForwardAccept {
         let (isWanted, withV6) = (need.egress, need.v6)
         guard isWanted || wasWanted else { return }
         hasV6 = hasV6 || withV6
+        // What could not be done is done at the next call.
+        var isDone = true
         for tool in ["iptables"] + (hasV6 ? ["ip6tables"] : []) {
             // After a flush the chain may still be there, with nothing that leads to it.
             let link = await run(tool, ["-C", "FORWARD", "-j", "DOCKER-USER"])
             // 1 or 2: not there, or no such chain; 4: the table is busy, which says nothing.
             guard link <= 2 else {
                 if isWanted { fail(tool, link) }
+                // 127: a host without the program has none of its rules.
+                if link != 127 { isDone = false }
                 continue
             }
             let chain = link == 0 ? "DOCKER-USER" : "FORWARD"
             if link == 0 { await remove(tool, from: "FORWARD") }
-            for rule in Self.rules { await put(rule, tool, chain, isWanted) }
+            for rule in Self.rules where await !put(rule, tool, chain, isWanted) { isDone = false }
             // Docker's bridge knows IPv4 only.
             guard tool == "iptables" else { continue }
             let isMissing = link != 0 && need.publishing
             if isMissing || hasPublishing {
-                for rule in Self.publishing { await put(rule, tool, "FORWARD", isMissing) }
+                var isPut = true
+                for rule in Self.publishing where await !put(rule, tool, "FORWARD", isMissing) { isPut = false }
+                hasPublishing = isMissing || !isPut
             }
-            hasPublishing = isMissing
         }
-        wasWanted = isWanted
-        hasV6 = withV6
+        if isDone { (wasWanted, hasV6) = (isWanted, withV6) }
     }
 
-    private func put(_ rule: [String], _ tool: String, _ chain: String, _ isWanted: Bool) async {
+    /// - Returns: whether it is so now.
+    @discardableResult
+    private func put(_ rule: [String], _ tool: String, _ chain: String, _ isWanted: Bool) async -> Bool {
         // Only 1 says that the rule is not there.
         let presence = await run(tool, ["-C", chain] + rule)
         if isWanted, presence == 1 {
             let status = await run(tool, ["-I", chain] + rule)
             if status != 0 { fail(tool, status) } else { failures = [] }
-        } else if !isWanted, presence == 0 {
-            _ = await run(tool, ["-D", chain] + rule)
+            return status == 0
         }
+        // A host without the program, or without that chain, has none of them.
+        if !isWanted, presence == 0 { return await run(tool, ["-D", chain] + rule) == 0 }
+        return presence != 4
     }
 
     /// Removes the rules wherever they are.

@@ -37,7 +37,9 @@ package enum ImportProgram {
         // What this node has seen may be later than the file.
         let replica = try? Replica(path: files.path("replica.db"), log: Logger(label: "import"))
         let seen = (epoch: try replica?.epoch() ?? 1, revision: try replica?.revision() ?? .zero)
-        try await expectNoNewer(than: seen.epoch, copy, membership, new, files)
+        var known = ClusterView(copy)
+        _ = try? replica?.load(into: &known)
+        try await expectNoNewer(than: seen.epoch, known, membership, new, files)
         let signs = ClusterView(copy).authority?.fingerprint
         let own = try? Signer.load(files, cluster: membership.cluster, lifetime: lifetime)
         // What is there may be better than it seems.
@@ -52,11 +54,11 @@ package enum ImportProgram {
     }
     /// Another node may have promoted its copy while this host was away: that store is the cluster's, and the agent here follows it as soon as it runs.
     private static func expectNoNewer(
-        than epoch: UInt64, _ copy: StoreSnapshot, _ membership: Membership, _ new: NewStore, _ files: StateDirectory
+        than epoch: UInt64, _ known: ClusterView, _ membership: Membership, _ new: NewStore, _ files: StateDirectory
     ) async throws {
         guard let credentials = try Credentials.load(files) else { return }
         let survey = ReplicaSurvey(cluster: membership.cluster, keys: PeerKeys(credentials.contexts(membership.cluster)))
-        let others = ClusterView(copy).nodes.values.filter { $0.id != new.node }
+        let others = known.nodes.values.filter { $0.id != new.node }
         guard let ahead = await survey.states(of: others).first(where: { ($0.state?.epoch ?? 0) > epoch }) else { return }
         throw AgentError(
             .conflict, operation, cause: "\(ahead.node.name) follows a newer store (epoch \(ahead.state?.epoch ?? 0)), which took this one's place",

@@ -44,15 +44,20 @@ struct NameKeeper: Sendable {
     private func follow() async {
         /// Paths that are no namespaces yet, and since when they are wanted.
         var awaited: [String: ContinuousClock.Instant] = [:]
+        /// Paths that could not be served, and when to try again.
+        var refused: [String: ContinuousClock.Instant] = [:]
         for await _ in book.changes {
             var sweep = ContinuousClock.now
             repeat {
                 let wanted = book.look(\.sandboxes)
                 let served = await service.served
+                // They were all ended for good, perhaps.
+                guard !Task.isCancelled else { return }
                 for path in served.subtracting(wanted) { await release(path) }
                 awaited = awaited.filter { wanted.contains($0.key) }
+                refused = refused.filter { wanted.contains($0.key) }
                 var ready: [String] = []
-                for path in wanted.subtracting(served) {
+                for path in wanted.subtracting(served) where refused[path].map({ $0 <= .now }) ?? true {
                     if NamespaceFile.isMounted(path) {
                         awaited[path] = nil
                         ready.append(path)
@@ -60,7 +65,7 @@ struct NameKeeper: Sendable {
                         awaited[path] = .now
                     }
                 }
-                await serve(ready)
+                for path in await serve(ready) { refused[path] = .now + Self.pause }
                 // Those that live need no look at each turn.
                 if sweep <= .now {
                     for path in served.intersection(wanted) where !NamespaceFile.isMounted(path) { await service.end(path) }
@@ -74,23 +79,31 @@ struct NameKeeper: Sendable {
 
     /// At an agent's start there may be hundreds.
     private static let atOnce = 8
+    /// After a container that could not be served.
+    private static let pause = Duration.seconds(5)
 
-    private func serve(_ paths: [String]) async {
-        await withTaskGroup(of: Void.self) { group in
+    /// - Returns: those that could not be served.
+    private func serve(_ paths: [String]) async -> [String] {
+        await withTaskGroup(of: String?.self) { group in
+            var failed: [String] = []
             for (index, path) in paths.enumerated() {
-                if index >= Self.atOnce { await group.next() }
-                group.addTask { await serve(path) }
+                if index >= Self.atOnce, let path = await group.next() ?? nil { failed.append(path) }
+                group.addTask { await serve(path) ? nil : path }
             }
+            for await path in group { if let path { failed.append(path) } }
+            return failed
         }
     }
 
-    private func serve(_ path: String) async {
+    private func serve(_ path: String) async -> Bool {
         do {
             let sockets = try await ResolverSockets.open(in: path)
             try await service.serve(path, sockets)
+            return true
         } catch {
             // Docker's resolver answers meanwhile; the next look tries again.
             repeats.log(to: log, .warning, key: "\(error)", "a container's names are Docker's alone", metadata: ["error": "\(error)"])
+            return false
         }
     }
 

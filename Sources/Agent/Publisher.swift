@@ -41,9 +41,10 @@ extension Controller {
     /// is nearly all there is, and each node would compare everything each time.
     func isConcerned(by object: ClusterView.Object) -> Bool {
         switch object {
-        case .alive(let node, _), .lease(let node, _): node == me.id
+        case .alive(let node, _): node == me.id || view.requests.values.contains { $0.values.contains { $0.owner == me.id && $0.from == node } }
+        case .lease(let node, _): node == me.id
         case .endpoint(let network, let id, let value):
-            value?.node == me.id || local.endpoints[id] != nil || view.endpoints[network]?[id]?.node == me.id
+            local.unsaidRemovals.contains(network) || value?.node == me.id || local.endpoints[id] != nil || view.endpoints[network]?[id]?.node == me.id
         case .block(let network, _, _): local.allocations[network]?.isEmpty == false || view.networks[network]?.state == .removed
         case .address(let network, let address, let value):
             value?.node == me.id || view.addresses[network]?[address]?.node == me.id || local.allocations[network]?.isEmpty == false

@@ -33,16 +33,18 @@ struct ReplicaSurvey: Sendable {
     /// The store that took the place of one of that epoch, as those nodes know it.
     func newerStore(than epoch: UInt64, known nodes: [NodeObject], me: NodeID) async -> StorePlace? {
         let places = await withTaskGroup(of: StorePlace?.self) { group in
-            for address in nodes.compactMap({ ConfigurationValue.join($0.agent) }) {
+            for node in nodes {
+                guard let address = ConfigurationValue.join(node.agent) else { continue }
                 group.addTask {
-                    let invitation = try? await Joining.invitation(PeerClient(address, keys: keys), timeout: .seconds(2))
+                    let client = PeerClient(address, keys: keys, expecting: { node.id.description })
+                    let invitation = try? await Joining.invitation(client, timeout: .seconds(2))
                     return invitation.flatMap { $0.cluster == cluster ? StorePlace($0) : nil }
                 }
             }
             return await group.reduce(into: [StorePlace]()) { if let place = $1 { $0.append(place) } }
         }
         return places.filter { place in
-            (place.epoch.map { (epoch + 1...NewStore.mostEpoch).contains($0) } ?? false) && (place.url != nil || place.isElsewhere(than: me))
+            (place.epoch.map { $0 > epoch && $0 <= NewStore.mostEpoch } ?? false) && (place.url != nil || place.isElsewhere(than: me))
         }.max { ($0.epoch ?? 0) < ($1.epoch ?? 0) }
     }
 

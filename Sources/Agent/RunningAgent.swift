@@ -9,6 +9,7 @@ import LocalAPI
 import Logging
 import NameService
 import Store
+import Synchronization
 import TLS
 import Telemetry
 
@@ -23,8 +24,30 @@ struct RunningAgent: Sendable {
     /// Ends when the node's sign of life was taken back.
     private let goodbye: AsyncStream<Void>
 
+    /// The resolver of an agent that has not started yet: it says goodbye if that does not succeed, for else containers would ask where nobody is, again with
+    /// each try of the service manager.
+    private final class EarlyNames: Sendable {
+        private let started = Mutex<(names: NameService, task: Task<Void, Never>)?>(nil)
+        func set(_ names: NameService, _ task: Task<Void, Never>) { started.withLock { $0 = (names, task) } }
+        func end() async {
+            guard let (names, task) = started.withLock({ $0 }) else { return }
+            task.cancel()
+            await names.endAll(isGoodbye: true)
+        }
+    }
+
     /// - Parameter restart: ends this agent and begins anew, soon.
     static func start(_ configuration: Configuration, output: LogOutput, restart: @escaping @Sendable () -> Void) async throws -> RunningAgent {
+        let early = EarlyNames()
+        do { return try await start(configuration, output: output, early, restart: restart) } catch {
+            await early.end()
+            throw error
+        }
+    }
+
+    private static func start(
+        _ configuration: Configuration, output: LogOutput, _ early: EarlyNames, restart: @escaping @Sendable () -> Void
+    ) async throws -> RunningAgent {
         let log = output.logger("agent")
         try AgentClock.check(log)
         let files = try StateDirectory(configuration.stateDirectory)
@@ -87,10 +110,11 @@ struct RunningAgent: Sendable {
             cluster: membership.cluster, store: access.store, table: table,
             replica: replica, reconciler: reconciler, log: log,
             hostRoutes: { (try? HostNetwork.read()).map(Underlay.foreignRoutes) ?? [] })
-        // Before anything is waited for: containers that live on ask already. What fails from here on ends the process, and this with it.
+        // Before anything is waited for: containers that live on ask already.
         let names = try NameService(controller.names, log: output.logger("names"))
         let nameKeeper = NameKeeper(controller, names, log: output.logger("names"))
         let naming = Task { await nameKeeper.run() }
+        early.set(names, naming)
         if membership.isFounding == true {
             do { try await access.found(beginning, settings: settings) } catch let error as AgentError {
                 try beginning.founded(table, files, false)

@@ -43,8 +43,11 @@ enum StoreAccess: Sendable {
             guard membership.servesStore, membership.isFounding != true else { throw error }
             var view = ClusterView()
             _ = try replica.load(into: &view)
+            keys.refuse(Set(view.removed.keys.map(\.description)))
             let survey = ReplicaSurvey(cluster: membership.cluster, keys: keys)
-            guard let place = await survey.newerStore(than: try replica.epoch(), known: view.nodes.values.filter { $0.id != me }, me: me) else { throw error }
+            guard let place = await survey.newerStore(than: try replica.epoch(), known: view.nodes.values.filter { $0.id != me }, me: me),
+                try await Succession.identity(place, keys, configuration) == StoreIdentity(cluster: membership.cluster, epoch: place.epoch ?? 0)
+            else { throw error }
             log.warning(
                 "the store here cannot be served, and another took its place: it is followed",
                 metadata: ["epoch": "\(place.epoch ?? 0)", "place": "\(place.url == nil ? "\(place.address)" : "etcd")", "error": "\(error)"])
@@ -61,6 +64,13 @@ enum StoreAccess: Sendable {
         guard access(files.path("store.db"), F_OK) == 0 else { return }
         unlink(files.path(formerStore + "-wal"))
         for suffix in ["-wal", ""] { rename(files.path("store.db" + suffix), files.path(formerStore + suffix)) }
+    }
+
+    /// Before another takes its name. The file is closed, and stays until that is there.
+    static func keepFormer(_ files: StateDirectory) {
+        unlink(files.path(formerStore + "-wal"))
+        unlink(files.path(formerStore))
+        _ = link(files.path("store.db"), files.path(formerStore))
     }
 
     /// A client of that etcd, with TLS as it is set up.

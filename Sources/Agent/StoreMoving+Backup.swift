@@ -32,7 +32,12 @@ extension StoreMoving {
         let last = max(backup.epoch, await controller.viewEpoch)
         guard case .external(let etcd, let location) = access else {
             await access.embedded?.close()
-            return try await begin(with: copy, after: last, from: "the file", silent: silent, operation)
+            StoreAccess.keepFormer(files)
+            do { return try await begin(with: copy, after: last, from: "the file", silent: silent, operation) } catch {
+                // The store as it was is served again.
+                succession.beginAnew()
+                throw error
+            }
         }
         // etcd answers, and is empty.
         let identity = StoreIdentity(cluster: cluster, epoch: NewStore.epoch(after: last))

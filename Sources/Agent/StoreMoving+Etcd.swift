@@ -91,13 +91,17 @@ extension StoreMoving {
     }
 
     /// The cluster's object comes last: without it nobody takes what is there for a store.
-    func fill(_ etcd: EtcdStore, _ location: EtcdLocation, _ identity: StoreIdentity, _ copy: StoreSnapshot, _ operation: String) async throws {
+    ///
+    /// - Parameter remedy: after a failure; nil: to clear away what is there.
+    func fill(
+        _ etcd: EtcdStore, _ location: EtcdLocation, _ identity: StoreIdentity, _ copy: StoreSnapshot, _ operation: String, remedy: String? = nil
+    ) async throws {
         do {
             let owner = try await etcd.found(identity)
             guard owner == identity else {
                 throw AgentError(
                     .conflict, operation, cause: "cluster \(owner.cluster) has \(owner.cluster == cluster ? "an earlier try of this command" : "its store") there",
-                    remedy: owner.cluster == cluster
+                    remedy: remedy != nil ? remedy ?? "" : owner.cluster == cluster
                         ? "if no agent uses it, delete what is there ('etcdctl del --prefix \(location.prefix)') and try again"
                         : "give the address another prefix")
             }
@@ -111,7 +115,7 @@ extension StoreMoving {
         } catch let error as StoreError {
             throw AgentError(
                 .storeAway, operation, cause: "\(error)",
-                remedy: "nothing was changed here; mend that, delete what is in etcd ('etcdctl del --prefix \(location.prefix)') and try again")
+                remedy: remedy ?? "nothing was changed here; mend that, delete what is in etcd ('etcdctl del --prefix \(location.prefix)') and try again")
         }
     }
 

@@ -79,7 +79,7 @@ final class Succession: Sendable {
         guard following.enter() else { return false }
         defer { following.leave() }
         do {
-            guard try await identity(place) == StoreIdentity(cluster: cluster, epoch: epoch) else { return false }
+            guard try await Self.identity(place, keys, configuration) == StoreIdentity(cluster: cluster, epoch: epoch) else { return false }
             try remember { $0.follow(place) }
         } catch {
             log.warning("a new store was told of and cannot be followed", metadata: ["place": "\(place.address)", "error": "\(error)"])
@@ -90,7 +90,7 @@ final class Succession: Sendable {
         return true
     }
 
-    private func identity(_ place: StorePlace) async throws -> StoreIdentity {
+    static func identity(_ place: StorePlace, _ keys: PeerKeys, _ configuration: Configuration) async throws -> StoreIdentity {
         if let url = place.url { return try await StoreAccess.etcd(try EtcdLocation(parsing: url), configuration).identity() }
         return try await RemoteStore(PeerClient(place.address, keys: keys, expecting: { place.node }), timeout: .seconds(3)).identity()
     }

@@ -82,7 +82,9 @@ package struct DNSError: Error, Hashable, CustomStringConvertible {
 
 extension DNSMessage {
     /// What follows the last record is passed over.
-    package init(parsing bytes: [UInt8]) throws(DNSError) {
+    ///
+    /// - Parameter isWhole: false: what follows the answers may be anything; it is taken as far as it can be read.
+    package init(parsing bytes: [UInt8], isWhole: Bool = true) throws(DNSError) {
         var reader = DNSReader(bytes)
         self.init(id: try reader.number16())
         let flags = try reader.number16()
@@ -98,8 +100,12 @@ extension DNSMessage {
         for _ in 0..<4 { counts.append(Int(try reader.number16())) }
         for _ in 0..<counts[0] { questions.append(try DNSQuestion(&reader)) }
         for _ in 0..<counts[1] { answers.append(try DNSRecord(&reader)) }
-        for _ in 0..<counts[2] { authorities.append(try DNSRecord(&reader)) }
-        for _ in 0..<counts[3] { additionals.append(try DNSRecord(&reader)) }
+        do throws(DNSError) {
+            for _ in 0..<counts[2] { authorities.append(try DNSRecord(&reader)) }
+            for _ in 0..<counts[3] { additionals.append(try DNSRecord(&reader)) }
+        } catch {
+            if isWhole { throw error }
+        }
     }
 
     /// At most `limit` bytes, or as many as header, questions and OPT take. Answers and authorities that do not fit are left out and the message says so

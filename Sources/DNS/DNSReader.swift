@@ -33,6 +33,8 @@ struct DNSReader {
         /// Where the fields after the name begin, once a pointer was followed.
         var next: Int?
         var limit = position
+        // A name has no more labels than this, and needs no pointer without one.
+        var hops = 0
         while true {
             let length = try number8()
             switch length {
@@ -47,7 +49,8 @@ struct DNSReader {
             case 0xc0...:
                 let target = Int(length & 0x3f) << 8 | Int(try number8())
                 if next == nil { next = position }
-                guard target < limit else { throw error(.name) }
+                hops += 1
+                guard target < limit, hops <= DNSName.longest / 2 else { throw error(.name) }
                 (position, limit) = (target, target)
             default: throw error(.name)
             }

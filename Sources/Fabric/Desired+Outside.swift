@@ -131,10 +131,11 @@ extension Desired {
                 return [FilterRule([.outputLink(link)], counter: "crossed", .drop), FilterRule([.inputLink(link)], counter: "crossed", .drop)]
             }
             let link = EgressPair(network: network, settings: settings).hostLink
+            // And out of one without a way out comes nothing that the host would hand on, as where it publishes ports of others.
             return [
                 FilterRule([.outputLink(link), .established], .accept),
                 FilterRule([.outputLink(link)], counter: "crossed", .drop),
-            ]
+            ] + (network.hasWayOut ? [] : [FilterRule([.inputLink(link)], counter: "crossed", .drop)])
         }
     }
 

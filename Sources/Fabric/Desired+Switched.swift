@@ -117,6 +117,9 @@ extension Desired {
             FilterRule([.inputLink(tunnelLink)], .accept),
             FilterRule([fromContainer, .guardNotIn(set: guards4, .v4)], counter: "spoofed", .drop),
             FilterRule([fromContainer, .family(.v4), .udpSourcePort(67)], counter: "unwanted", .drop),
+            // The bridge alone asks who listens: another who asks could have it forget who does, and get all groups (MLD's question is 130).
+            FilterRule([fromContainer, .family(.v4), .igmpType(0x11)], counter: "unwanted", .drop),
+            FilterRule([fromContainer, .icmpv6(130, 130)], counter: "unwanted", .drop),
             FilterRule([.family(.v4)], .accept),
             FilterRule([fromContainer, .arpFrameNotIn(set: guards4)], counter: "spoofed", .drop),
             FilterRule([fromContainer, .arpBodyNotIn(set: guards4)], counter: "spoofed", .drop),

@@ -122,6 +122,8 @@ package struct FilterRule: Hashable, Sendable, CustomStringConvertible {
         /// ICMPv6 types from the first to the last.
         case icmpv6(UInt8, UInt8)
         case igmp
+        /// IGMP of that type (0x11: a router's question who listens).
+        case igmpType(UInt8)
         /// Conntrack state established or related.
         case established
         /// The host would not send to the packet's source by the link that it came in by (a strict reverse path check, as RFC 3704 section 2.2).
@@ -154,6 +156,7 @@ package struct FilterRule: Hashable, Sendable, CustomStringConvertible {
             case .advertisementNotIn(let set): "icmpv6 type 136 iifname . ether saddr . icmpv6 taddr != @\(set)"
             case .icmpv6(let first, let last): "icmpv6 type \(first)-\(last)"
             case .igmp: "meta l4proto igmp"
+            case .igmpType(let type): "igmp type \(type)"
             case .noRouteBack: "fib saddr . iif oif 0"
             case .established: "ct state established,related"
             case .neighborDiscovery: "icmpv6 type 133-137"

@@ -48,11 +48,13 @@ extension LinuxKernel {
 
     /// - Parameter stations: MACs that have just got their rows, and the ports behind which they are.
     func announce(_ stations: [(mac: MACAddress, port: String)], _ namespace: Namespace) throws(KernelError) {
-        guard !stations.isEmpty else { return }
+        // So many at once are a first laying-out, where nobody remembers anything.
+        guard !stations.isEmpty, stations.count <= 64 else { return }
         try drain(namespace)
         let ports = Dictionary(stations.map { ($0.mac, $0.port) }) { $1 }
         let listeners = namespace.mirror.state.links.filter { $0.key.hasPrefix(Desired.endpointPrefix) && $0.value.port != nil }.keys
             .compactMap { name in namespace.mirror.index(of: name).map { (name: name, index: $0) } }
+        guard !listeners.isEmpty else { return }
         var frames: [(index: UInt32, bytes: [UInt8])] = []
         for (key, mac) in namespace.mirror.state.neighbors where namespace.mirror.state.links[key.link]?.kind == .bridge {
             guard let own = ports[mac] else { continue }
@@ -65,6 +67,7 @@ extension LinuxKernel {
         let all = frames
         try Thread.run(in: namespace.descriptor, "announce containers in \(namespace.id)") { () throws(KernelError) in
             let socket = linux_frame_socket()
+            // A unit of before does not allow it: caches end by themselves, some seconds later.
             guard socket >= 0 else { return }
             defer { close(socket) }
             for frame in all { _ = linux_send_frame(socket, Int32(bitPattern: frame.index), frame.bytes, UInt(frame.bytes.count)) }

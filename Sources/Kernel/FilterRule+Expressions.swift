@@ -113,6 +113,10 @@ private struct FilterRuleCompiler {
             lookupSender(mac: (.link, 6), address: (.transport, 8, 16), set)
         case .icmpv6(let first, let last): icmpv6(first, last)
         case .igmp: meta(.transportProtocol, .equal, [UInt8(IPPROTO_IGMP)])
+        case .igmpType(let type):
+            meta(.transportProtocol, .equal, [UInt8(IPPROTO_IGMP)])
+            expressions.append(.payload(.transport, offset: 0, count: 1, into: Self.first))
+            expressions.append(.compare(Self.first, .equal, [type]))
         case .established:
             // NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED), linux/netfilter/nf_conntrack_common.h.
             expressions.append(.connectionState(into: Self.first))

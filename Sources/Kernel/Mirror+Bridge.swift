@@ -88,7 +88,7 @@ extension BridgePortData {
         self.init(
             learns: port.learns, floodsUnicast: port.floodsUnknown, floodsMulticast: port.floodsMulticast,
             floodsBroadcast: port.floodsBroadcast, suppressesNeighbors: port.suppressesNeighbors, proxiesARP: port.proxiesARP,
-            isIsolated: port.isIsolated, multicastRouter: port.getsAllMulticast ? UInt8(LINUX_MDB_RTR_TYPE_PERM) : 1)
+            isIsolated: port.isIsolated, multicastRouter: port.getsAllMulticast ? UInt8(LINUX_MDB_RTR_TYPE_PERM) : 0)
     }
 }
 

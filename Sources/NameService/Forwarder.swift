@@ -36,6 +36,8 @@ package struct Forwarder: Sendable {
         guard message.count >= 12 else { return nil }
         expire(at: now)
         while waiting.count >= Self.most, !order.isEmpty { waiting[order.removeFirst()] = nil }
+        // The first may wait for long, and those behind it be answered.
+        if order.count >= 2 * Self.most { order.removeAll { waiting[$0] == nil } }
         var id = seed
         while waiting[id] != nil { id &+= 1 }
         waiting[id] = Waiting(asker: asker, message: message, since: now)

@@ -17,7 +17,17 @@ package final class NameBook: Sendable {
     package func look<Value: Sendable>(_ body: (NameTable) -> Value) -> Value { table.withLock { body($0) } }
 
     package func set(_ object: ClusterView.Object) { table.withLock { $0.set(object) } }
-    package func replace(_ view: ClusterView, isHeard: Bool) { table.withLock { $0.replace(view, isHeard: isHeard) } }
+    /// Only the controller writes: a large view is taken in beside those who look.
+    package func replace(_ view: ClusterView, isHeard: Bool) {
+        var fresh = table.withLock { $0 }
+        fresh.replace(view, isHeard: isHeard)
+        let new = fresh
+        _ = table.withLock { table in
+            let old = table
+            table = new
+            return old
+        }
+    }
     package func set(local endpoints: [EndpointID: LocalEndpoint]) {
         if table.withLock({ $0.set(local: endpoints) }) { news.yield() }
     }

@@ -35,7 +35,14 @@ extension NameService {
     func accept(for served: Served) {
         while true {
             let descriptor = Glibc.accept(served.sockets.tcp, nil, nil)
-            guard descriptor >= 0 else { return }
+            guard descriptor >= 0 else {
+                // No descriptors are left: who stands still gives his, or the listener would call again at once for ever.
+                guard errno == EMFILE || errno == ENFILE,
+                    let oldest = sandboxes.values.flatMap({ $0.streams.values }).min(by: { $0.lastUse < $1.lastUse })
+                else { return }
+                forget(oldest)
+                continue
+            }
             _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
             _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
             if served.streams.count >= Stream.most, let oldest = served.streams.values.min(by: { $0.lastUse < $1.lastUse }) { forget(oldest) }
@@ -90,15 +97,17 @@ extension NameService {
     }
 
     private func pass(_ message: [UInt8], _ stream: Stream) -> Bool {
-        guard visits < Self.mostVisits, stream.pending < Stream.mostPending else {
+        guard visits < Self.mostVisits, stream.served.visits < Self.mostVisitsOfOne, stream.pending < Stream.mostPending else {
             return Responder.failure(of: message).map { write($0, stream) } ?? true
         }
         visits += 1
+        stream.served.visits += 1
         stream.pending += 1
         let (path, key) = (stream.served.path, stream.key)
         Task {
             let answer = await ResolverSockets.ask(message, in: path)
             visits -= 1
+            sandboxes[path]?.visits -= 1
             guard let stream = sandboxes[path]?.streams[key] else { return }
             stream.pending -= 1
             stream.lastUse = .now

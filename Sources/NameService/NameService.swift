@@ -24,6 +24,7 @@ package actor NameService {
     /// What the thread watches, by key.
     var watched: [UInt64: Watched] = [:]
     private var lastKey: UInt64 = 0
+    private var isEnded = false
     private var rotation = 0
     private var room = [UInt8](repeating: 0, count: 1 << 16)
     /// Questions that were answered from the book, and that went to Docker.
@@ -31,7 +32,7 @@ package actor NameService {
     private(set) package var forwarded = 0
     /// TCP questions to Docker under way: each is a thread.
     var visits = 0
-    static let mostVisits = 32
+    static let mostVisits = 32, mostVisitsOfOne = 4
     private static let beat = Duration.milliseconds(500)
 
     enum Watched {
@@ -55,6 +56,10 @@ package actor NameService {
 
     /// Takes over the sockets.
     package func serve(_ path: String, _ sockets: ResolverSockets) throws(KernelError) {
+        guard !isEnded else {
+            sockets.sign(ResolverTable.endPort)
+            return sockets.close()
+        }
         end(path)
         let served = Served(path, sockets)
         sandboxes[path] = served
@@ -78,7 +83,9 @@ package actor NameService {
         served.sockets.close()
     }
 
+    /// No other is served after that.
     package func endAll(isGoodbye: Bool) {
+        isEnded = true
         for path in sandboxes.keys { end(path, isGoodbye: isGoodbye) }
     }
 
@@ -134,6 +141,7 @@ package actor NameService {
     private func questions(of served: Served) {
         for _ in 0..<Self.burst {
             guard let (bytes, asker) = receive(served.sockets.udp) else { return }
+            guard bytes.count <= Stream.longestQuestion else { continue }
             switch respond(to: bytes, served, isStream: false) {
             case .answer(let answer): send(answer, to: asker, served)
             case .forward:
@@ -229,6 +237,8 @@ final class Served {
     var keys: [UInt64] = []
     /// Connections, by key.
     var streams: [UInt64: Stream] = [:]
+    /// Of the service's `visits`.
+    var visits = 0
     /// Another socket to Docker's resolver is being opened.
     var isRenewing = false
 

@@ -23,8 +23,11 @@ package struct Responder: Sendable {
     ///   - sandbox: whose socket it came by: that, and nothing in the message, says who asks.
     ///   - rotation: any number, another each time.
     package func respond(to bytes: [UInt8], from sandbox: String, isStream: Bool, rotation: Int) -> Response {
-        guard let message = try? DNSMessage(parsing: bytes), !message.isResponse else { return .drop }
-        guard message.operation == 0, message.questions.count == 1, let question = message.questions.first else { return .forward }
+        guard bytes.count >= 12, bytes[2] & 0x80 == 0 else { return .drop }
+        // Other operations have records of other forms (RFC 2136 section 2.5).
+        guard bytes[2] & 0x78 == 0 else { return .forward }
+        guard let message = try? DNSMessage(parsing: bytes) else { return .drop }
+        guard message.questions.count == 1, let question = message.questions.first else { return .forward }
         let options = message.options
         if let options, options.version > 0 { return .forward }
         guard let found = book.look({ $0.answer(question, asking: $0.networks(of: sandbox), rotation: rotation) }) else { return .forward }

@@ -37,6 +37,8 @@ package struct BridgeData: Hashable, Sendable {
         if let portVLAN { writer.attribute(IFLA_BR_VLAN_DEFAULT_PVID, portVLAN) }
         if let hasSpanningTree { writer.attribute(IFLA_BR_STP_STATE, UInt32(hasSpanningTree ? 1 : 0)) }
         if let answerTime { writer.attribute(IFLA_BR_MCAST_QUERY_RESPONSE_INTVL, answerTime) }
+        // A full table ends snooping for the whole bridge; the default is 4,096 groups.
+        writer.attribute(IFLA_BR_MCAST_HASH_MAX, UInt32(1 << 16))
         for (type, value) in [
             (IFLA_BR_VLAN_FILTERING, filtersVLANs), (IFLA_BR_MCAST_SNOOPING, snoops), (IFLA_BR_MCAST_QUERY_USE_IFADDR, asksFromOwnAddress),
             (IFLA_BR_MCAST_QUERIER, queries),

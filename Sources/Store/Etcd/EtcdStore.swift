@@ -58,18 +58,10 @@ package final class EtcdStore: Store {
         let operation = "found the store in etcd"
         let key = EtcdKeyRange(names.identityKey)
         let new = EtcdIdentity(identity)
-        let put = EtcdRequest.object { object in
-            object.add(
-                "request_put",
-                EtcdRequest.object { put in
-                    key.add(to: &put)
-                    put.add("value", new.text)
-                })
-        }
         let answer = try await client.write(
             EtcdRequest.Path.transaction,
             EtcdRequest.transaction(
-                compare: [EtcdRequest.compare(key, .create, .equal, 0)], success: [put],
+                compare: [EtcdRequest.compare(key, .create, .equal, 0)], success: [putting(new)],
                 failure: [EtcdRequest.operation(range: EtcdRequest.range(key))]), operation)
         guard !answer.isSucceeded else {
             known.withLock { $0 = new }
@@ -83,32 +75,38 @@ package final class EtcdStore: Store {
         return found.identity
     }
 
-    /// Makes this the store of the next epoch in the place of a former one: from then on no commit that was made for the former counts.
+    /// Makes this the store of the next epoch in the place of a former one: from then on no commit counts that another client made for the former.
     ///
     /// - Parameters:
-    ///   - former: what `identity` says.
+    ///   - former: what `identity` says; nil: nothing.
     ///   - key: goes at the same moment, so that nobody takes what is left of the former for the new one.
+    ///   - isUnfinished: only if it is gone already.
     /// - Returns: false if it is the former's no more.
-    package func succeed(_ former: StoreIdentity, by next: StoreIdentity, without key: String) async throws -> Bool {
+    package func succeed(_ former: StoreIdentity?, by next: StoreIdentity, without key: String, isUnfinished: Bool = false) async throws -> Bool {
         let operation = "begin the store's next epoch in etcd"
         let identityKey = EtcdKeyRange(names.identityKey)
         let new = EtcdIdentity(next)
-        let put = EtcdRequest.object { object in
-            object.add(
-                "request_put",
-                EtcdRequest.object { put in
-                    identityKey.add(to: &put)
-                    put.add("value", new.text)
-                })
-        }
         let delete = EtcdRequest.object { $0.add("request_delete_range", EtcdRequest.object { names.range(of: key).add(to: &$0) }) }
         let answer = try await client.write(
             EtcdRequest.Path.transaction,
             EtcdRequest.transaction(
-                compare: [EtcdRequest.compare(identityKey, isValue: EtcdIdentity(former).text)], success: [put, delete],
+                compare: [former.map { EtcdRequest.compare(identityKey, isValue: EtcdIdentity($0).text) } ?? EtcdRequest.compare(identityKey, .create, .equal, 0)]
+                    + (isUnfinished ? [EtcdRequest.compare(names.range(of: key), .create, .equal, 0)] : []),
+                success: [putting(new), delete],
                 failure: [EtcdRequest.operation(range: EtcdRequest.range(identityKey))]), operation)
         if answer.isSucceeded { known.withLock { $0 = new } }
         return answer.isSucceeded
+    }
+
+    private func putting(_ identity: EtcdIdentity) -> EtcdRequest.Object {
+        EtcdRequest.object { object in
+            object.add(
+                "request_put",
+                EtcdRequest.object { put in
+                    EtcdKeyRange(names.identityKey).add(to: &put)
+                    put.add("value", identity.text)
+                })
+        }
     }
 
     // MARK: Reading

@@ -78,7 +78,7 @@ enum ServiceRecords {
     }
 
     static func parse(_ bytes: [UInt8], id: UInt16) throws(Refusal) -> [Target] {
-        guard let message = try? DNSMessage(parsing: bytes), message.id == id, message.isResponse else {
+        guard let message = try? DNSMessage(parsing: bytes, isWhole: false), message.id == id, message.isResponse else {
             throw Refusal(text: "its answer is malformed")
         }
         switch message.code {

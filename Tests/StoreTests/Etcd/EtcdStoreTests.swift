@@ -22,6 +22,28 @@ struct EtcdStoreTests {
         try await stores[1].write(.put("b"))
     }
 
+    @Test("of two that begin the next epoch at once one does, and what was made for the former epoch is not taken any more")
+    func succession() async throws {
+        try await withEtcd { process, store in
+            let other = try process.store()
+            let former = try await store.identity()
+            #expect(try await other.identity() == former)
+            try await store.write(.put("cluster", "old"))
+            try await store.write(.put("kept"))
+            let next = [7, 8].map { StoreIdentity(cluster: former.cluster, epoch: $0) }
+            async let first = store.succeed(former, by: next[0], without: "cluster")
+            async let second = other.succeed(former, by: next[1], without: "cluster")
+            let done = try await [first, second]
+            #expect(done.count { $0 } == 1)
+            let (winner, loser) = done[0] ? (store, other) : (other, store)
+            #expect(try await winner.list(prefix: "").entries.map(\.key) == ["kept"])
+            await expectError(.foreign) { try await loser.write(.put("late")) }
+            try await winner.write(.put("cluster", "new"))
+            #expect(try await loser.identity() == next[done[0] ? 0 : 1])
+            try await loser.write(.put("after"))
+        }
+    }
+
     @Test("the identity is in no list and no watch, and nobody overwrites it")
     func hiddenIdentity() async throws {
         try await withEtcd { process, store in
