@@ -7,7 +7,7 @@ import NameService
 
 extension Controller {
     /// Longer than an agent's restart takes until its sign of life is in every view; seconds.
-    static let restartSeconds = 3
+    static let restartSeconds = 5
 
     func tell(_ object: ClusterView.Object) {
         guard case .alive(let node, false) = object else { return names.set(object) }
