@@ -101,9 +101,9 @@ extension StoreMoving {
             guard owner == identity else {
                 throw AgentError(
                     .conflict, operation, cause: "cluster \(owner.cluster) has \(owner.cluster == cluster ? "an earlier try of this command" : "its store") there",
-                    remedy: remedy != nil ? remedy ?? "" : owner.cluster == cluster
+                    remedy: remedy ?? (owner.cluster == cluster
                         ? "if no agent uses it, delete what is there ('etcdctl del --prefix \(location.prefix)') and try again"
-                        : "give the address another prefix")
+                        : "give the address another prefix"))
             }
             let entries = try new.renewed(copy, identity, storeNode: nil, operation)
             let last = entries.filter { $0.key == StoreKey.cluster }
